@@ -1,0 +1,129 @@
+"""Does an exported policy do what was trained? Golden sequences, and a comparison with torch.
+
+A golden sequence is recorded from torch, travels in the bundle and is run again by every runtime: onnxruntime here, the
+controller on board, the C code.
+
+    golden = record_golden(module, {"position": positions, "attitude": attitudes}, ["motors"], initial_state)
+    ...                                                            # write_bundle with a contract that holds it
+    assert verify("policy.onnx").passed
+    assert compare_with_torch(read_bundle("policy.onnx").policy(), module, samples) <= TOLERANCE
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from robo_ppo.export.bundle import STATE_IN, Array, Golden, read_bundle
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from robo_ppo.export.bundle import Policy
+
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The largest absolute difference from the golden outputs, overall and by output, over a number of steps."""
+
+    max_error: float
+    errors: Mapping[str, float]
+    steps: int
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether every output stayed within the tolerance (NaN does not)."""
+        return self.max_error <= self.tolerance
+
+
+def verify(path: str | Path, tolerance: float = TOLERANCE) -> Verification:
+    """Run a bundle's golden sequence through onnxruntime, from the initial state with the state fed back.
+
+    UserError when the file is not a bundle that can be read.
+    """
+    policy = read_bundle(path).policy()
+    golden = policy.contract.golden
+    steps = len(next(iter(golden.inputs.values())))
+    errors = dict.fromkeys(golden.outputs, 0.0)
+    state = policy.initial_state()
+    for step in range(steps):
+        commands, state = policy({name: values[step : step + 1] for name, values in golden.inputs.items()}, state)
+        for name, expected in golden.outputs.items():
+            errors[name] = _worst(errors[name], commands[name], expected[step : step + 1])
+    return Verification(float(np.max(list(errors.values()))), errors, steps, tolerance)
+
+
+def record_golden(
+    module: "nn.Module", inputs: Mapping[str, Array], output_names: Sequence[str], initial_state: Array | None = None
+) -> Golden:
+    """Run T steps in torch, one vehicle, state fed back, and keep the inputs with the commands.
+
+    `inputs` are sequences (T, *shape) by name in the order of the contract, `output_names` the commands (without
+    `state_out`), `initial_state` the packed vector (S,) or None for a policy without state.
+    """
+    from robo_ppo.export.onnx import evaluating
+
+    inputs = {name: np.asarray(values, dtype=np.float32) for name, values in inputs.items()}
+    steps = len(next(iter(inputs.values())))
+    state = None if initial_state is None else np.asarray(initial_state, dtype=np.float32)[None]
+    outputs: dict[str, list[Array]] = {name: [] for name in output_names}
+    with evaluating(module):
+        for step in range(steps):
+            measurements = {name: values[step : step + 1] for name, values in inputs.items()}
+            commands, state = _torch_step(module, measurements, state)
+            for name, command in zip(output_names, commands, strict=True):
+                outputs[name].append(command)
+    return Golden(inputs=inputs, outputs={name: np.concatenate(values) for name, values in outputs.items()})
+
+
+def compare_with_torch(policy: "Policy", module: "nn.Module", samples: Mapping[str, Array], steps: int = 8) -> float:
+    """The largest absolute difference in commands and state between an exported policy and the module, over all rows.
+
+    `samples` are K measurements by name, (K, *shape). The first step runs all of them from the initial state; each
+    later one gives every row another sample and its own state from the step before, so that an error in the state
+    shows and grows.
+    """
+    from robo_ppo.export.onnx import evaluating
+
+    rows = len(next(iter(samples.values())))
+    state = policy.initial_state(rows)
+    torch_state = state if policy.contract.state else None
+    worst = 0.0
+    with evaluating(module):
+        for step in range(steps):
+            measurements = {port.name: np.roll(samples[port.name], step, axis=0) for port in policy.contract.inputs}
+            commands, state = policy(measurements, state)
+            torch_commands, torch_state = _torch_step(module, measurements, torch_state)
+            for command, torch_command in zip(commands.values(), torch_commands, strict=True):
+                worst = _worst(worst, command, torch_command)
+            if torch_state is not None:
+                worst = _worst(worst, state, torch_state)
+    return worst
+
+
+def _worst(worst: float, actual: Array, expected: Array) -> float:
+    """The larger of an error so far and that of two arrays; NaN stays NaN."""
+    if actual.shape != expected.shape:
+        raise ValueError(f"shapes {actual.shape} and {expected.shape} differ")
+    return float(np.maximum(worst, np.abs(actual - expected).max()))
+
+
+def _torch_step(
+    module: "nn.Module", measurements: Mapping[str, Array], state: Array | None
+) -> tuple[list[Array], Array | None]:
+    """Commands in order and the next state of a torch module, on whichever device its weights are."""
+    import torch
+
+    weights = next(module.parameters(), None)
+    device = torch.device("cpu") if weights is None else weights.device
+    feed = {name: torch.tensor(values, device=device) for name, values in measurements.items()}
+    if state is not None:
+        feed[STATE_IN] = torch.tensor(state, device=device)
+    results = module(**feed)
+    outputs = [tensor.cpu().numpy().copy() for tensor in ((results,) if isinstance(results, torch.Tensor) else results)]
+    return (outputs, None) if state is None else (outputs[:-1], outputs[-1])

@@ -1,0 +1,169 @@
+"""Schema of every configuration group; Hydra checks names and types against it before anything heavy is imported.
+
+`conf/` holds the values. A run's whole configuration is one `RunConfig`; `robo_ppo.run.command_line` composes it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class MeasurementConfig:
+    """How far a measurement is from the truth: all in the measurement's own unit (rad for a quaternion)."""
+
+    noise: float = 0.0  # standard deviation of every sample
+    bias: float = 0.0  # standard deviation of an offset that is constant through an episode
+    dropout: float = 0.0  # probability that a sample is lost; the vehicle then sees the last one again
+    delay: list[float] = field(default_factory=lambda: [0.0, 0.0])  # s, uniform between the two, constant in an episode
+
+
+@dataclass
+class SignalConfig:
+    """How a signal enters an observation (nothing to set yet)."""
+
+
+@dataclass
+class ObservationConfig:
+    """Signals by name. The critic sees its own besides what the policy sees."""
+
+    policy: dict[str, SignalConfig] = MISSING
+    critic: dict[str, SignalConfig] = field(default_factory=dict)
+
+
+@dataclass
+class CurriculumConfig:
+    """The level rises from `start` to 1: by `step` after every iteration in which recent success is above `success`."""
+
+    start: float = 1.0
+    step: float = 0.0
+    success: float = 0.75
+
+
+@dataclass
+class TaskConfig:
+    name: str = MISSING
+    entry_point: str = MISSING  # module:Class
+    episode_seconds: float = MISSING
+    timestep: float = MISSING  # s, of the physics
+    decimation: int = MISSING  # physics steps in a control step
+    observation: ObservationConfig = field(default_factory=ObservationConfig)
+    measurements: dict[str, MeasurementConfig] = field(default_factory=dict)
+    action_delay: list[float] = field(default_factory=lambda: [0.0, 0.0])  # s, uniform, constant in an episode
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    settings: dict[str, Any] = field(default_factory=dict)  # of the task's class
+
+
+@dataclass
+class RobotConfig:
+    name: str = MISSING
+    entry_point: str = MISSING
+    action: str = MISSING  # one of the robot's action interfaces
+
+
+@dataclass
+class RandomizationConfig:
+    parameters: dict[str, list[float]] = field(default_factory=dict)  # name → lowest and highest value, uniform
+    measurement_errors: float = 1.0  # factor on every noise, bias, dropout and delay of the task
+
+
+@dataclass
+class SimConfig:
+    backend: str = "mujoco_cpu"
+    threads: int = 0  # of the physics in each rank; 0: as many as the rank has
+
+
+@dataclass
+class PolicyConfig:
+    hidden: list[int] = field(default_factory=lambda: [64, 64])
+    critic_hidden: list[int] = field(default_factory=lambda: [64, 64])
+    activation: str = "elu"
+    initial_std: float = 0.4
+    min_std: float = 0.05
+    max_std: float = 1.0
+
+
+@dataclass
+class PPOConfig:
+    horizon: int = 16
+    epochs: int = 4
+    minibatches: int = 4
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    clip: float = 0.2
+    value_coefficient: float = 0.5
+    value_clip: float | None = None
+    entropy_coefficient: float = 0.0
+    max_gradient_norm: float = 1.0
+    learning_rate: float = 1e-3
+    min_learning_rate: float = 1e-4
+    max_learning_rate: float = 3e-3
+    final_max_learning_rate: float = 3e-4  # the upper bound falls to this, linearly over total_steps
+    target_kl: float | None = 0.016
+    adam_eps: float = 1e-8
+    normalize_advantage: str = "batch"  # batch, minibatch or none
+    scale_reward: bool = False
+    advantage: str = "gae"
+    surrogate: str = "clip"
+
+
+@dataclass
+class ValidationConfig:
+    every: int = 1_000_000  # environment steps
+    episodes: int = 512
+    target: float | None = None  # stop when deterministic success reaches it; null: train to the end
+
+
+@dataclass
+class EvaluationConfig:
+    episodes: int = 1000
+    video: bool = True
+    video_seconds: float = 16.0
+
+
+@dataclass
+class RunConfig:
+    task: TaskConfig = field(default_factory=TaskConfig)
+    robot: RobotConfig = field(default_factory=RobotConfig)
+    reward: dict[str, dict[str, Any]] = field(default_factory=dict)  # term → weight and settings
+    randomization: RandomizationConfig = field(default_factory=RandomizationConfig)
+    sim: SimConfig = field(default_factory=SimConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    seed: int = 0
+    device: str = "cpu"
+    num_envs: int = 1024
+    ranks: int = 0  # processes that train together; 0: one for each core, four at most
+    threads: int = 0  # of each rank, for physics and learning; 0: the cores divided by the ranks
+    total_steps: int = MISSING
+    checkpoint_every: int = 1_000_000  # environment steps
+    runs: str = "runs"  # folder of all runs
+    resume: str | None = None  # a run to continue
+    init: str | None = None  # a run or bundle whose policy to start from
+    info: bool = False  # print what would be trained, and stop
+
+
+@dataclass
+class EvaluateConfig:
+    """`evaluate.py`."""
+
+    run: str | None = None  # a run's folder, or "latest"
+    bundle: str | None = None  # or a policy.onnx alone
+    episodes: int = 1000
+    split: str = "test"
+    video: bool = True
+    video_seconds: float = 16.0
+    seed: int = 0
+    runs: str = "runs"
+    randomization: RandomizationConfig | None = None  # None: as in training
+
+
+def register() -> None:
+    """Make the schemas known to Hydra."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=RunConfig)
+    store.store(name="evaluate_schema", node=EvaluateConfig)

@@ -1,0 +1,1 @@
+"""The Markov decision process: signals, tasks, robots, rewards and the step that joins them."""

@@ -1,0 +1,164 @@
+"""From a configuration to an environment: names become classes, functions and graphs, and mistakes become messages.
+
+    environment = build(config, split="train", num_envs=1024)
+"""
+
+import dataclasses
+import importlib
+from typing import Any, TypeVar
+
+import mujoco
+import numpy as np
+import torch
+
+from robo_ppo.config import MeasurementConfig, RunConfig
+from robo_ppo.env.environment import Environment, EnvironmentOptions
+from robo_ppo.env.measurements import Measured, Sensors, scaled
+from robo_ppo.env.observations import Onboard
+from robo_ppo.env.randomization import Randomization
+from robo_ppo.env.rewards import Reward
+from robo_ppo.env.robot import Robot
+from robo_ppo.env.scenes import Columns, Split, build_bank
+from robo_ppo.env.signals import Leaf, SignalTable, State, collect
+from robo_ppo.env.task import SUCCESS, Task
+from robo_ppo.errors import UserError, did_you_mean
+from robo_ppo.sim.mujoco_cpu import MujocoCpu
+
+TRAINING_SCENES = 8192
+LAST_ACTION = "last_action"
+Base = TypeVar("Base")
+
+
+def build(
+    config: RunConfig,
+    split: Split,
+    num_envs: int,
+    *,
+    episodes: int = TRAINING_SCENES,
+    rank: int = 0,
+    ranks: int = 1,
+    extra_signals: tuple[str, ...] = (),
+) -> Environment:
+    """An environment of the configured task.
+
+    Training environments draw from a bank of `episodes` scenes and begin at random ages; validation and test run the
+    episodes 0, 1, 2, … `episodes` - 1 of their split. Of several ranks, each runs its share of them. `extra_signals` are
+    computed besides what the task needs (metrics, readings).
+    """
+    if num_envs < 1:
+        raise UserError(f"num_envs must be at least 1, not {num_envs}")
+    task = make_task(config)
+    robot, settings = task.robot, config.task
+    spec = robot.spec()
+    spec.option.timestep = settings.timestep
+    spec.compiler.discardvisual = True  # what is only to be looked at need not move with the physics
+    sim = _simulation(config, spec.compile(), num_envs)
+
+    randomization = Randomization(config.randomization, robot.parameters())
+    reward = Reward(config.reward, task.terms(), sim.device)
+    table, states = signal_table(task, randomization, reward)
+    reward.check(table)
+    _check_ends(table, task)
+
+    onboard = Onboard(table, list(settings.observation.policy))
+    critic = tuple(name for name in settings.observation.critic if name not in onboard.signals)
+    table.graph(critic)
+    sensors = _sensors(config, table, onboard, num_envs, sim.device)
+    low, high = _delay(settings.action_delay)
+    factor = config.randomization.measurement_errors
+    options = EnvironmentOptions(
+        num_envs=num_envs,
+        control_period=settings.timestep * settings.decimation,
+        decimation=settings.decimation,
+        max_episode_steps=round(settings.episode_seconds / (settings.timestep * settings.decimation)),
+        seed=config.seed,
+        random_first_ages=split == "train",
+        action_delay=(low * factor, high * factor),
+        rank=rank,
+        ranks=ranks,
+    )
+
+    def draw_action_delay(rng: np.random.Generator, count: int) -> Columns:
+        return {"action_delay": rng.random(count, dtype=np.float32)}
+
+    draws = {"scene": task.scenes, "action_delay": draw_action_delay, **randomization.draws(), **sensors.draws()}
+    bank = build_bank(draws, split, config.seed, episodes, sim.device)
+    return Environment(sim, task, table, states, onboard, critic, sensors, reward, randomization, bank, options, extra_signals)
+
+
+def make_task(config: RunConfig) -> Task:
+    """The task with its robot and settings."""
+    robot_class = _load(config.robot.entry_point, Robot, "robot.entry_point")
+    task_class = _load(config.task.entry_point, Task, "task.entry_point")
+    robot = robot_class(config.robot.action)
+    period = config.task.timestep * config.task.decimation
+    return task_class(robot, _settings(task_class.Settings, config.task.settings), period)
+
+
+def signal_table(task: Task, randomization: Randomization, reward: Reward) -> tuple[SignalTable, dict[str, State]]:
+    """All signals of a task, and the states behind them."""
+    robot = task.robot
+    states = {**robot.states(), **task.states(), **randomization.states()}
+    states[LAST_ACTION] = State((robot.action.size,))
+    model = robot.spec().compile()
+    data = mujoco.MjData(model)
+    leaves = {name: Leaf(tuple(np.shape(getattr(data, name))), "field") for name in robot.fields()}
+    leaves |= {name: state.leaf(onboard=name == LAST_ACTION) for name, state in states.items()}
+    return SignalTable({**collect(*task.sources(), robot, task), **reward.signals}, leaves), states
+
+
+def _simulation(config: RunConfig, model: Any, num_envs: int) -> MujocoCpu:
+    if config.sim.backend != "mujoco_cpu":
+        raise UserError(f"sim.backend '{config.sim.backend}' is unknown; known: mujoco_cpu")
+    return MujocoCpu(model, num_envs, config.sim.threads)
+
+
+def _sensors(config: RunConfig, table: SignalTable, onboard: Onboard, num_envs: int, device: torch.device) -> Sensors:
+    configured = config.task.measurements
+    measurements = [name for name, found in table.signals.items() if found.is_measurement]
+    for name in configured:
+        if name not in measurements:
+            raise UserError(f"task.measurements: there is no measurement '{name}'; {did_you_mean(name, measurements)}")
+    factor = config.randomization.measurement_errors
+    shapes = table.shapes(table.graph(onboard.measurements))
+    layout = [
+        Measured(name, shapes[name], table.quantity(name), scaled(configured[name], factor, name) if name in configured else MeasurementConfig())
+        for name in onboard.measurements
+    ]
+    return Sensors(layout, config.task.timestep * config.task.decimation, num_envs, device)
+
+
+def _delay(limits: list[float]) -> tuple[float, float]:
+    if len(limits) != 2 or not 0 <= limits[0] <= limits[1]:
+        raise UserError(f"task.action_delay must be [shortest, longest] in seconds, not {list(limits)}")
+    return limits[0], limits[1]
+
+
+def _check_ends(table: SignalTable, task: Task) -> None:
+    graph = table.graph([SUCCESS, *task.failures])
+    shapes = table.shapes(graph)
+    for name in graph.outputs:
+        if shapes[name] != ():
+            raise UserError(f"'{name}' ends episodes, so it must be one bool per environment, not {shapes[name]}")
+
+
+def _settings(schema: type, given: dict[str, Any]) -> object:
+    fields = {f.name: f for f in dataclasses.fields(schema)}
+    for name, value in given.items():
+        if name not in fields:
+            raise UserError(f"task.settings has no '{name}'; {did_you_mean(name, fields)}")
+        default = fields[name].default
+        if isinstance(default, float | int) and (not isinstance(value, float | int) or isinstance(value, bool)):
+            raise UserError(f"task.settings.{name} must be a number, not {value!r}")
+    return schema(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+
+
+def _load(entry_point: str, base: type[Base], key: str) -> type[Base]:
+    module, _, name = entry_point.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{key}={entry_point}: {error}; it must be 'module:Class'") from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise UserError(f"{key}={entry_point} is not a {base.__name__}")
+    return found

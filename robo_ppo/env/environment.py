@@ -1,0 +1,408 @@
+"""The Markov decision process: many episodes of one task at once.
+
+    environment = build(config, split="train")               # robo_ppo.env.build
+    observation = environment.reset()
+    transition = environment.step(action)                     # action (num_envs, action_size) in [-1, 1]
+
+One step is always, in this order: action → delay → physics → signals → terminations → reward → metrics → final observation
+of all → reset of what ended → what the task advances → observation. A world whose state is no longer finite is put back
+into the default state at once, counted and kept for replay (`broken_worlds`); its transition is marked invalid.
+
+An episode's start, scene, parameters and sensor errors depend on its id alone (`robo_ppo.env.scenes`). Ids are handed out in
+the order in which episodes begin.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from robo_ppo.env.measurements import DelayLine, Sensors
+from robo_ppo.env.observations import Onboard, concatenate
+from robo_ppo.env.randomization import Randomization
+from robo_ppo.env.rewards import Reward
+from robo_ppo.env.scenes import SceneBank
+from robo_ppo.env.signals import PREVIOUS, SignalTable, State
+from robo_ppo.env.task import SUCCESS, Task
+from robo_ppo.errors import UserError
+from robo_ppo.sim.simulation import Simulation
+
+Observation = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What one step did, for every environment."""
+
+    observation: Observation  # of the next step; of a new episode where one began
+    final_observation: Observation  # of this step, before anything was reset
+    reward: Tensor  # (num_envs,)
+    terminated: Tensor  # (num_envs,) bool: success, failure or a broken world
+    truncated: Tensor  # (num_envs,) bool: out of time
+    valid: Tensor  # (num_envs,) bool: the world was finite; learn from these alone
+    values: dict[str, Tensor]  # every signal that was computed, and every state: true values, before anything was reset
+
+
+@dataclass(frozen=True)
+class BrokenWorld:
+    """A world that became non-finite: enough to replay it."""
+
+    episode: int
+    step: int
+    first_field: str
+    state: dict[str, Tensor]
+
+
+@dataclass
+class Totals:
+    """Sums over the episodes that ended since the last `Environment.take_totals`, all zero-dimensional or (num_terms,)."""
+
+    episodes: Tensor
+    returns: Tensor
+    steps: Tensor
+    outcomes: dict[str, Tensor]
+    terms: Tensor
+    broken: int = 0
+
+
+@dataclass(frozen=True)
+class EnvironmentOptions:
+    """Numbers that are not the task's own."""
+
+    num_envs: int
+    control_period: float  # s
+    decimation: int
+    max_episode_steps: int
+    seed: int
+    random_first_ages: bool
+    action_delay: tuple[float, float] = (0.0, 0.0)  # s
+    rank: int = 0  # of `ranks` processes that share the episodes: this one runs rank, rank + ranks, rank + 2·ranks, …
+    ranks: int = 1
+
+
+@dataclass
+class _Episode:
+    """Bookkeeping of the episode that every environment is in."""
+
+    id: Tensor
+    age: Tensor  # control steps
+    returns: Tensor
+    terms: Tensor
+    next_id: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+
+
+class Environment:
+    """`num_envs` environments in step; all arguments are made by `robo_ppo.env.build`."""
+
+    def __init__(
+        self,
+        sim: Simulation,
+        task: Task,
+        table: SignalTable,
+        states: Mapping[str, State],
+        onboard: Onboard,
+        critic: tuple[str, ...],
+        sensors: Sensors,
+        reward: Reward,
+        randomization: Randomization,
+        bank: SceneBank,
+        options: EnvironmentOptions,
+        extra_signals: tuple[str, ...] = (),
+    ) -> None:
+        self.sim, self.task, self.table, self.onboard, self.reward = sim, task, table, onboard, reward
+        self.sensors, self.randomization, self.bank, self.options = sensors, randomization, bank, options
+        self.num_envs, self.device = options.num_envs, sim.device
+        self.action_size = task.robot.action.size
+        self.critic = critic
+        self._declared = dict(states)
+        self._drives = task.robot.drives()
+        self._fields = {name: sim.bind(name) for name, leaf in table.leaves.items() if leaf.kind == "field"}
+
+        observed = [*onboard.measurements, *critic, *self._drives.values()]
+        ends = [SUCCESS, *task.failures]
+        followed = [s.follows for s in states.values() if s.follows is not None]
+        everything = [*observed, *ends, *reward.outputs, *followed, *task.advance_signals(), *extra_signals]
+        before = table.graph(everything).previous
+        self._graph = table.graph([*everything, *before])
+        self._previous_names = self._graph.previous
+        # At the start of an episode, first what counts as the step before, then what is observed.
+        self._graph_of_previous, self._graph_of_observed = table.graph(before), table.graph(observed)
+        randomization.prepare(sim)
+        self._generator = torch.Generator(self.device)
+        self._allocate()
+
+    def _allocate(self) -> None:
+        n, device = self.num_envs, self.device
+        shapes = self.table.shapes(self._graph)
+        self.level = torch.ones((), device=device)
+        self.states = {name: torch.full((n, *s.shape), s.initial, dtype=s.dtype, device=device) for name, s in self._declared.items()}
+        self._previous = {PREVIOUS + name: torch.zeros(n, *shapes[name], device=device) for name in self._previous_names}
+        self._memory = {name: torch.zeros(n, *shape, device=device) for name, shape in self.onboard.remembered.items()}
+        self._driven = {target: torch.zeros(n, *shapes[name], device=device) for target, name in self._drives.items()}
+        self.measured = {name: torch.zeros(n, *shapes[name], device=device) for name in self.onboard.measurements}
+        zeros = torch.zeros(n, device=device)
+        count = torch.zeros(n, dtype=torch.int64, device=device)
+        self.episode = _Episode(count.clone(), count.clone(), zeros.clone(), torch.zeros(len(self.reward.names), n, device=device))
+        longest = self.options.action_delay[1] / self.options.control_period
+        self._action_line = DelayLine(n, self.action_size, longest, device) if longest > 0 else None
+        self.broken_worlds: list[BrokenWorld] = []
+        self.totals = self._no_totals()
+
+    @property
+    def computed_signals(self) -> set[str]:
+        """Names of all signals that every step computes."""
+        return {*self.states, *self._graph.leaves, *(step.name for step in self._graph.steps)}
+
+    @property
+    def observation_sizes(self) -> dict[str, int]:
+        """Length of the observation of each group."""
+        extra = self.table.shapes(self.table.graph(self.critic)) if self.critic else {}
+        return {
+            "policy": self.onboard.size,
+            "critic": self.onboard.size + sum(torch.Size(extra[name]).numel() for name in self.critic),
+        }
+
+    def reset(self, first_id: int = 0) -> Observation:
+        """Begin an episode everywhere, with the ids `first_id`, `first_id + 1`, … (of this rank's)."""
+        self._generator.manual_seed((self.options.seed * 7919 + first_id) * self.options.ranks + self.options.rank)
+        self.episode.next_id = torch.tensor(first_id, device=self.device)
+        everyone = torch.arange(self.num_envs, device=self.device)
+        observation = {name: torch.zeros(self.num_envs, size, device=self.device) for name, size in self.observation_sizes.items()}
+        self._begin(everyone, observation)
+        if self.options.random_first_ages:
+            self.episode.age = torch.randint(self.options.max_episode_steps, (self.num_envs,), generator=self._generator, device=self.device)
+        self.totals = self._no_totals()
+        return observation
+
+    def step(self, action: Tensor) -> Transition:
+        """Advance every environment by one control step; actions (num_envs, action_size) beyond [-1, 1] are clipped."""
+        action = action.clamp(-1.0, 1.0)
+        self.states["last_action"] = action
+        applied = action if self._action_line is None else self._action_line.push(action)
+        self.sim.write("ctrl", self.task.robot.action.command(applied))
+        for name, values in self._driven.items():
+            self.sim.write(name, values)
+        self.sim.step(self.options.decimation)
+        broken = self._contain_broken_worlds()
+        self.episode.age += 1
+
+        # Copies of the fields: the simulation's own tensors change with its next step or reset.
+        fields = {name: values.clone() for name, values in self._fields.items()}
+        values = self.states | self._graph(fields | self.states | self._previous)
+        ended_well = values[SUCCESS] & ~broken
+        failed = broken.clone()
+        for name in self.task.failures:
+            failed |= values[name]
+        ended_well &= ~failed
+        terminated = ended_well | failed
+        truncated = (self.episode.age >= self.options.max_episode_steps) & ~terminated
+        ended = terminated | truncated
+
+        terms = self.reward.terms(values)
+        terms = torch.where(broken, 0.0, terms)
+        reward = terms.sum(0)
+        self.episode.returns += reward
+        self.episode.terms += terms
+
+        for name, state in self._declared.items():
+            if state.follows is not None:
+                self.states[name] = values[state.follows].to(state.dtype)
+        self._previous = {PREVIOUS + name: values[name] for name in self._previous_names}
+        self._driven = {target: values[name] for target, name in self._drives.items()}
+        self.measured = self.sensors.read(values, self._generator)
+        final = self._observe(values)
+
+        rows = ended.nonzero().squeeze(1)
+        observation = final
+        if len(rows):
+            self._account(values, ended, ended_well, broken, rows)
+            observation = {name: group.clone() for name, group in final.items()}
+            self._begin(rows, observation)
+        self._advance(values, ended, observation)
+        return Transition(observation, final, reward, terminated, truncated, ~broken, values)
+
+    def take_totals(self) -> Totals:
+        """Sums over the episodes that ended since the last call."""
+        totals, self.totals = self.totals, self._no_totals()
+        return totals
+
+    def signals_now(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """Signals of the present state, with the fields and states behind them, (num_envs, …) by name."""
+        fields = {name: values.clone() for name, values in self._fields.items()}
+        return fields | self.states | self.table.graph(names)(fields | self.states | self._previous)
+
+    def _observe(self, values: Mapping[str, Tensor]) -> Observation:
+        """Observation of all, after `measured` was read; pushes the memory of the policy's own signals."""
+        policy, self._memory = self.onboard.observe(self.measured | self.states | self._memory)
+        critic = torch.cat((policy, concatenate(values, self.critic)), 1) if self.critic else policy
+        return {"policy": policy, "critic": critic}
+
+    def _begin(self, rows: Tensor, observation: Observation) -> None:
+        """Begin the next episodes in the given environments (k,) and write their first observation."""
+        own = self.episode.next_id + torch.arange(len(rows), device=self.device)
+        ids = own * self.options.ranks + self.options.rank
+        self.episode.next_id = self.episode.next_id + len(rows)
+        columns = self.task.curriculum(self.bank.episodes(ids), self.level)
+        self.episode.id[rows] = ids
+        self.episode.age[rows] = 0
+        self.episode.returns[rows] = 0.0
+        self.episode.terms[:, rows] = 0.0
+
+        self.sim.reset(rows)
+        for name, initial in self.task.robot.initial().items():
+            self.sim.write(name, torch.tensor(initial, device=self.device).expand(len(rows), -1), rows)
+        for name in ("qpos", "qvel"):
+            self.sim.write(name, columns[name], rows)
+        self.randomization.apply(self.sim, rows, columns)
+        self.sim.forward(rows)
+        for name, state in self._declared.items():
+            initial = torch.full_like(self.states[name][rows], state.initial)
+            _put(self.states, name, rows, columns.get(name, initial))
+        if self._action_line is not None:
+            low, high = (limit / self.options.control_period for limit in self.options.action_delay)
+            self._action_line.begin(rows, self.states["last_action"][rows], low + (high - low) * columns["action_delay"])
+        self._refresh(rows, columns, observation)
+
+    def _refresh(self, rows: Tensor, columns: Mapping[str, Tensor], observation: Observation) -> None:
+        """Signals and first observation of some environments (k,) whose episode begins."""
+        leaves = {name: values[rows] for name, values in (self._fields | self.states).items()}
+        values = self._with_present_as_previous(rows, leaves, self._previous_names)
+        for target, name in self._drives.items():
+            _put(self._driven, target, rows, values[name])
+        self._publish(rows, self.sensors.begin(rows, values, columns, self._generator))
+        memory = {name: values[rows] for name, values in self._memory.items()}
+        known = {name: measured[rows] for name, measured in self.measured.items()} | leaves
+        policy, remember = self.onboard.observe(known | memory)
+        if remember:  # a second time, now with the present as the step before
+            policy, remember = self.onboard.observe(known | remember)
+        for name, kept in remember.items():
+            _put(self._memory, name, rows, kept)
+        self._write_observation(rows, policy, values, observation)
+
+    def _advance(self, values: Mapping[str, Tensor], ended: Tensor, observation: Observation) -> None:
+        """Let the task change its states, and compute what depends on them again."""
+        rewrite = self.task.advance(values)
+        if rewrite is None:
+            return
+        rows = (rewrite.rows & ~ended).nonzero().squeeze(1)
+        if not len(rows):
+            return
+        for name, fresh in rewrite.values.items():
+            _put(self.states, name, rows, fresh[rows])
+
+        def rewritten(name: str) -> bool:
+            return any(leaf in rewrite.values for leaf in self.table.graph([name]).leaves)
+
+        leaves = {name: values[rows] for name, values in (self._fields | self.states).items()}
+        fresh_values = self._with_present_as_previous(rows, leaves, [n for n in self._previous_names if rewritten(n)])
+        for target, name in self._drives.items():
+            _put(self._driven, target, rows, fresh_values[name])
+        # What the vehicle is told changes at once; what it senses keeps the sample that it has.
+        self._publish(rows, {name: fresh_values[name] for name in self.measured if rewritten(name)})
+        known = {name: measured[rows] for name, measured in self.measured.items()} | leaves
+        policy, _ = self.onboard.observe(known | {name: values[rows] for name, values in self._memory.items()})
+        self._write_observation(rows, policy, fresh_values, observation)
+
+    def _with_present_as_previous(self, rows: Tensor, leaves: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+        """What is observed in some environments, where the named signals have, one step earlier, their present value."""
+        if names:
+            present = self._graph_of_previous(leaves | {name: self._previous[name][rows] for name in self._previous})
+            for name in names:
+                _put(self._previous, PREVIOUS + name, rows, present[name])
+        return self._graph_of_observed(leaves | {name: self._previous[name][rows] for name in self._previous})
+
+    def _publish(self, rows: Tensor, samples: Mapping[str, Tensor]) -> None:
+        for name, sample in samples.items():
+            _put(self.measured, name, rows, sample)
+
+    def _write_observation(self, rows: Tensor, policy: Tensor, values: Mapping[str, Tensor], observation: Observation) -> None:
+        observation["policy"][rows] = policy
+        observation["critic"][rows] = torch.cat((policy, concatenate(values, self.critic)), 1) if self.critic else policy
+
+    def _contain_broken_worlds(self) -> Tensor:
+        """Mask of worlds with a non-finite state, which are put back into the default state."""
+        finite = torch.isfinite(self.sim.bind("qpos").sum(1) + self.sim.bind("qvel").sum(1))
+        broken = ~finite
+        if not bool(finite.all()):
+            rows = broken.nonzero().squeeze(1)
+            for row in rows.tolist()[: max(0, 8 - len(self.broken_worlds))]:
+                self.broken_worlds.append(self._dump(row))
+            self.totals.broken += len(rows)
+            self.sim.reset(rows)
+            self.sim.forward(rows)
+        return broken
+
+    def _dump(self, row: int) -> BrokenWorld:
+        fields = {name: self.sim.bind(name)[row].clone() for name in ("qpos", "qvel", "ctrl")}
+        first = next((name for name, value in fields.items() if not bool(torch.isfinite(value).all())), "qpos")
+        states = {name: values[row].clone() for name, values in self.states.items()}
+        return BrokenWorld(int(self.episode.id[row]), int(self.episode.age[row]), first, fields | states)
+
+    def _account(self, values: Mapping[str, Tensor], ended: Tensor, well: Tensor, broken: Tensor, rows: Tensor) -> None:
+        totals = self.totals
+        totals.episodes += len(rows)
+        totals.returns += self.episode.returns[rows].sum()
+        totals.steps += self.episode.age[rows].sum()
+        totals.terms += self.episode.terms[:, rows].sum(1)
+        for name, mask in self.outcomes(values, ended, well, broken).items():
+            totals.outcomes[name] += mask.sum()
+
+    def outcomes(self, values: Mapping[str, Tensor], ended: Tensor, well: Tensor, broken: Tensor) -> dict[str, Tensor]:
+        """How each episode ended (num_envs,) bool, by name; exactly one holds where `ended` does."""
+        masks = {SUCCESS: well}
+        rest = ended & ~well
+        masks["broken"] = rest & broken
+        rest = rest & ~broken
+        for name in self.task.failures:
+            masks[name] = rest & values[name]
+            rest = rest & ~values[name]
+        masks["timeout"] = rest
+        return masks
+
+    def _no_totals(self) -> Totals:
+        def zero() -> Tensor:
+            return torch.zeros((), device=self.device)
+
+        names = [SUCCESS, "broken", *self.task.failures, "timeout"]
+        return Totals(zero(), zero(), zero(), {name: zero() for name in names}, torch.zeros(len(self.reward.names), device=self.device))
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """All that an exact continuation needs, but for the last observation, which the caller holds."""
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "sim": self.sim.snapshot(),
+            "sensors": self.sensors.snapshot(),
+            "state": self.states,
+            "previous": self._previous,
+            "memory": self._memory,
+            "driven": self._driven,
+            "measured": self.measured,
+            "episode": vars(self.episode),
+            "other": {"generator": self._generator.get_state(), "level": self.level},
+        }
+        if self._action_line is not None:
+            parts["action_line"] = {"samples": self._action_line.samples, "delay": self._action_line.delay}
+        return {f"{part}:{name}": value.clone() for part, values in parts.items() for name, value in values.items()}
+
+    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
+        """Continue from a snapshot, bit for bit on a CPU."""
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {k.removeprefix(name + ":"): v.clone() for k, v in snapshot.items() if k.startswith(name + ":")}
+
+        self.sim.restore(part("sim"))
+        self.sensors.restore(part("sensors"))
+        self.states, self._previous, self._memory = part("state"), part("previous"), part("memory")
+        self._driven, self.measured = part("driven"), part("measured")
+        self.episode = _Episode(**part("episode"))
+        other = part("other")
+        self._generator.set_state(other["generator"])
+        self.level = other["level"]
+        if self._action_line is not None:
+            line = part("action_line")
+            self._action_line.samples, self._action_line.delay = line["samples"], line["delay"]
+
+
+def _put(tensors: dict[str, Tensor], name: str, rows: Tensor, values: Tensor) -> None:
+    """Replace some rows; a new tensor, since the old one may belong to a transition that was handed out."""
+    tensors[name] = tensors[name].index_copy(0, rows, values.to(tensors[name].dtype))

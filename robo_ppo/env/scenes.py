@@ -1,0 +1,67 @@
+"""The bank of episodes: what happens in an episode is a function of (split, seed, episode id), and of nothing else.
+
+A bank holds, for each of its rows, everything that is drawn when an episode begins: the start state, the scene (goal,
+obstacles), the physical parameters and the sensors' errors. It is built once, on the host, where unsolvable scenes are
+rejected. Rows are made in blocks with a random generator of their own, so that a row does not depend on the bank's size,
+the number of environments, the backend or the device.
+
+Train, validation and test use separate random streams. Validation and test do not depend on the run's seed, so that runs
+can be compared.
+"""
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Split = Literal["train", "validation", "test"]
+Columns = dict[str, np.ndarray]
+Draw = Callable[[np.random.Generator, int], Columns]
+
+BLOCK = 512
+_STREAM = {"train": 1, "validation": 2, "test": 3}
+
+
+def build_bank(draws: Mapping[str, Draw], split: Split, seed: int, size: int, device: torch.device) -> "SceneBank":
+    """Draw `size` rows; each of the named draws has its own random stream, so that changing one leaves the others alone."""
+    stream = (_STREAM[split], seed if split == "train" else 0)
+    blocks: list[Columns] = []
+    for block in range(-(-size // BLOCK)):
+        columns: Columns = {}
+        for name, draw in draws.items():
+            rng = np.random.default_rng([*stream, block, zlib.crc32(name.encode())])
+            columns.update(draw(rng, BLOCK))
+        blocks.append(columns)
+    joined = {name: np.concatenate([block[name] for block in blocks])[:size] for name in blocks[0]}
+    return SceneBank({n: torch.as_tensor(v).to(device) for n, v in joined.items()}, seed, in_order=split != "train")
+
+
+class SceneBank:
+    """Rows of start states and scenes; `in_order` gives episode i the row i, otherwise a hash of (seed, i) picks it."""
+
+    def __init__(self, columns: dict[str, Tensor], seed: int, in_order: bool) -> None:
+        self.columns = {n: v.float() if v.is_floating_point() else v for n, v in columns.items()}
+        self.size = len(next(iter(columns.values())))
+        self._seed = seed
+        self._in_order = in_order
+
+    def episodes(self, ids: Tensor) -> dict[str, Tensor]:
+        """Columns of the given episodes (k,) int64: name → (k, ...)."""
+        rows = ids % self.size if self._in_order else _hash(ids, self._seed) % self.size
+        return {name: values[rows] for name, values in self.columns.items()}
+
+
+def _hash(ids: Tensor, seed: int) -> Tensor:
+    """SplitMix64 (Steele et al., OOPSLA 2014) of the ids, in non-negative int64."""
+    x = ids * -0x61C8864680B583EB + (seed + 1) * 0x632BE59BD9B4E019 % 2**62
+    x = (x ^ _shift(x, 30)) * -0x40A7B892E31B1A47
+    x = (x ^ _shift(x, 27)) * -0x6B2FB644ECCEEE15
+    return (x ^ _shift(x, 31)) & 0x7FFF_FFFF_FFFF_FFFF
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Logical shift to the right (torch's is arithmetic)."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)

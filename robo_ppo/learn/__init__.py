@@ -1,0 +1,1 @@
+"""The learner: policy, rollout and PPO, on plain tensors."""

@@ -1,0 +1,45 @@
+"""Running mean and variance of an observation, part of the policy and exported with it."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalizer(nn.Module):
+    """Shifts and scales (n, size) to zero mean and unit variance, as seen so far.
+
+    `update` merges a batch into the statistics (T. F. Chan, G. H. Golub, R. J. LeVeque: "Updating formulae and a pairwise
+    algorithm for computing sample variances", eq. 2.1). Learners call it between iterations, never inside one: old and new
+    log-probabilities must see the same numbers.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("variance", torch.ones(size))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Normalised observation (n, size)."""
+        return (observation - self.mean) * torch.rsqrt(self.variance + 1e-8)
+
+    @torch.no_grad()
+    def update(self, normalized: Tensor, weight: Tensor, mean_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> None:
+        """Merge observations (n, size) that this normaliser itself has normalised; those of weight (n,) 0 do not count."""
+        scale = torch.sqrt(self.variance + 1e-8)
+        sums = torch.stack((weight @ normalized, weight @ torch.square(normalized), weight.sum().expand_as(self.mean)))
+        total, squares, batch_count = mean_over_ranks(sums)
+        batch_mean = total / batch_count.clamp_min(1.0)
+        batch_variance = squares / batch_count.clamp_min(1.0) - torch.square(batch_mean)
+        count = self.count + batch_count[0].double()
+        share = (batch_count[0] / count.clamp_min(1.0)).float()
+        # In normalised units the statistics so far are mean 0 and variance 1.
+        merged = 1.0 + share * (batch_variance - 1.0) + share * (1.0 - share) * torch.square(batch_mean)
+        self.mean += scale * share * batch_mean
+        self.variance.copy_((torch.square(scale) * merged - 1e-8).clamp_min(0.0))
+        self.count.copy_(count)

@@ -1,0 +1,289 @@
+"""Proximal policy optimisation (Schulman et al., arXiv:1707.06347).
+
+    ppo = PPO(model, settings, total_updates, generator)
+    for each iteration:
+        for step in range(horizon):
+            action = ppo.act(step, observation)
+            transition = environment.step(action)
+            ppo.record(step, transition.reward, …)
+        statistics = ppo.update()
+
+One iteration is `horizon` steps of every environment, then `epochs` passes over them in shuffled minibatches. The learning
+rate follows the divergence between the old and the new policy, after every minibatch: too far, and it falls by a third;
+not far enough, and it rises by half. Nothing here reads a number back to the host, writes a file or prints.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from robo_ppo.errors import UserError, did_you_mean
+from robo_ppo.learn.actor_critic import ActorCritic
+from robo_ppo.learn.advantage import ESTIMATORS
+from robo_ppo.learn.gaussian import DiagonalGaussian
+from robo_ppo.learn.rollout import Rollout
+from robo_ppo.learn.surrogate import SURROGATES
+
+Batch = dict[str, Tensor]
+Statistics = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class PPOSettings:
+    """`conf/ppo`: see `robo_ppo.config.PPOConfig` for what each is."""
+
+    horizon: int
+    epochs: int
+    minibatches: int
+    gamma: float
+    gae_lambda: float
+    clip: float
+    value_coefficient: float
+    value_clip: float | None
+    entropy_coefficient: float
+    max_gradient_norm: float
+    learning_rate: float
+    min_learning_rate: float
+    max_learning_rate: float
+    final_max_learning_rate: float
+    target_kl: float | None
+    adam_eps: float
+    normalize_advantage: Literal["batch", "minibatch", "none"]
+    scale_reward: bool
+    advantage: str
+    surrogate: str
+
+    def __post_init__(self) -> None:
+        for name in ("horizon", "epochs", "minibatches", "learning_rate", "max_gradient_norm", "clip"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"ppo.{name} must be greater than 0, not {getattr(self, name)}")
+        for name in ("gamma", "gae_lambda"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise UserError(f"ppo.{name} must lie in [0, 1], not {getattr(self, name)}")
+        if self.normalize_advantage not in ("batch", "minibatch", "none"):
+            raise UserError(f"ppo.normalize_advantage={self.normalize_advantage}; it must be batch, minibatch or none")
+        for name, known in (("advantage", ESTIMATORS), ("surrogate", SURROGATES)):
+            if getattr(self, name) not in known:
+                raise UserError(f"ppo.{name}={getattr(self, name)}; {did_you_mean(getattr(self, name), known)}")
+
+
+class PPO:
+    """Acts, remembers and learns; owns the optimiser, the rollout and a random generator."""
+
+    def __init__(
+        self,
+        model: ActorCritic,
+        rollout: Rollout,
+        settings: PPOSettings,
+        generator: torch.Generator,
+        mean_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+    ) -> None:
+        if (rollout.horizon * rollout.num_envs) % settings.minibatches:
+            raise UserError(
+                f"ppo.minibatches={settings.minibatches} does not divide the {rollout.horizon * rollout.num_envs} samples of an "
+                f"iteration (ppo.horizon={rollout.horizon} times num_envs={rollout.num_envs})"
+            )
+        self.model, self.rollout, self.settings, self.generator = model, rollout, settings, generator
+        device = rollout.reward.device
+        self.learning_rate = torch.tensor(settings.learning_rate, device=device)
+        self.max_learning_rate = torch.tensor(settings.max_learning_rate, device=device)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=self.learning_rate, eps=settings.adam_eps, fused=True)
+        self._mean_over_ranks = mean_over_ranks
+        self._actor_parameters = [*model.actor.parameters(), model.log_std]
+        self._critic_parameters = [*model.critic.parameters()]
+        self.policy_state = model.initial_state(rollout.num_envs)
+        self._return = torch.zeros(rollout.num_envs, device=device)  # running discounted return, for reward scaling
+        self._return_moments = torch.tensor([0.0, 0.0, 1e-4], dtype=torch.float64, device=device)  # mean, M2, count
+
+    @torch.no_grad()
+    def act(self, step: int, observation: dict[str, Tensor]) -> Tensor:
+        """Draw actions (num_envs, action_size) and remember them as step `step` of the rollout."""
+        rollout, model = self.rollout, self.model
+        if step == 0:
+            rollout.log_std.copy_(model.log_std)
+            rollout.policy_state = self.policy_state.clone()
+        normalized = model.normalize(observation)
+        for name, values in normalized.items():
+            rollout.observation[name][step] = values
+        distribution, self.policy_state = model.policy(normalized["policy"], self.policy_state)
+        action = distribution.sample(self.generator)
+        rollout.action[step] = action
+        rollout.mean[step] = distribution.mean
+        rollout.log_prob[step] = distribution.log_prob(action)
+        rollout.value[step] = model.value(normalized["critic"])
+        return action
+
+    @torch.no_grad()
+    def record(self, step: int, reward: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor, final_critic: Tensor) -> None:
+        """Remember what the actions of `step` led to; `final_critic` (num_envs, size) is the critic's observation of it."""
+        rollout = self.rollout
+        ended = terminated | truncated
+        if self.settings.scale_reward:
+            reward = reward / self._return_scale(reward, ended)
+        rollout.reward[step] = reward
+        rollout.terminated[step] = terminated
+        rollout.ended[step] = ended
+        rollout.weight[step] = valid.float()
+        # Where an episode goes on, the next step computes this value anyway; `update` takes it from there.
+        cut = truncated.nonzero().squeeze(1)
+        if len(cut):
+            critic = self.model.normalizers["critic"](final_critic[cut])
+            rollout.next_value[step, cut] = self.model.value(critic)
+        self.policy_state = self.policy_state * (~ended).unsqueeze(1)
+
+    def update(self, last_critic: Tensor) -> Statistics:
+        """Learn from the rollout; `last_critic` (num_envs, size) is the critic's observation after its last step."""
+        rollout, settings = self.rollout, self.settings
+        with torch.no_grad():
+            last_value = self.model.value(self.model.normalizers["critic"](last_critic))
+            following = torch.cat((rollout.value[1:], last_value.unsqueeze(0)))
+            rollout.next_value.copy_(torch.where(rollout.ended, rollout.next_value, following))
+            advantage = ESTIMATORS[settings.advantage](rollout, settings.gamma, settings.gae_lambda)
+            batch = rollout.flat()
+            batch["advantage"] = advantage.flatten()
+            batch["return"] = batch["advantage"] + batch["value"]
+            explained = explained_variance(batch["value"], batch["return"], batch["weight"])
+            if settings.normalize_advantage == "batch":
+                batch["advantage"] = standardize(batch["advantage"], batch["weight"], self._mean_over_ranks)
+
+        sums: Statistics = {}
+        order = torch.randperm(len(batch["value"]), generator=self.generator, device=batch["value"].device)
+        # Shuffled once: copying everything again for each epoch costs time and changes nothing that can be seen.
+        shuffled = {name: values.index_select(0, order).chunk(settings.minibatches) for name, values in batch.items()}
+        for _ in range(settings.epochs):
+            for number in range(settings.minibatches):
+                for name, value in self._minibatch({name: parts[number] for name, parts in shuffled.items()}).items():
+                    sums[name] = sums[name] + value if name in sums else value
+        statistics = {name: value / (settings.epochs * settings.minibatches) for name, value in sums.items()}
+        with torch.no_grad():
+            for name in ("policy", "critic"):
+                self.model.normalizers[name].update(batch[name], batch["weight"], self._mean_over_ranks)
+        return statistics | {
+            "explained_variance": explained,
+            "learning_rate": self.learning_rate.clone(),
+            "std": self.model.log_std.detach().exp().mean(),
+        }
+
+    def _minibatch(self, batch: Batch) -> Statistics:
+        """One step of the optimiser."""
+        settings = self.settings
+        old = DiagonalGaussian(batch["mean"], self.rollout.log_std)
+        new, _ = self.model.policy(batch["policy"], self.model.initial_state(0))
+        value = self.model.value(batch["critic"])
+        loss, statistics = ppo_loss(new, value, batch, settings)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        with torch.no_grad():
+            kl = weighted_mean(old.kl(new), batch["weight"])
+            kl = self._average_gradients(kl)
+            self._adapt_learning_rate(kl)
+        # Apart, since the scales of the two losses have nothing to do with each other.
+        limit = settings.max_gradient_norm
+        actor_norm = torch.nn.utils.clip_grad_norm_(self._actor_parameters, limit)
+        critic_norm = torch.nn.utils.clip_grad_norm_(self._critic_parameters, limit)
+        self.optimizer.step()
+        self.model.bound_std()
+        return statistics | {"kl": kl, "actor_gradient_norm": actor_norm.detach(), "critic_gradient_norm": critic_norm.detach()}
+
+    def _average_gradients(self, kl: Tensor) -> Tensor:
+        """Give every rank the mean gradient; returns the mean divergence."""
+        gradients = [p.grad for p in (*self._actor_parameters, *self._critic_parameters) if p.grad is not None]
+        mean = self._mean_over_ranks(torch.cat([*[g.flatten() for g in gradients], kl.reshape(1)]))
+        parts = mean[:-1].split([g.numel() for g in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+        return mean[-1]
+
+    def _adapt_learning_rate(self, kl: Tensor) -> None:
+        settings = self.settings
+        if settings.target_kl is None:
+            return
+        rate = torch.where(kl > 2.0 * settings.target_kl, self.learning_rate / 1.5, self.learning_rate)
+        rate = torch.where(kl < 0.5 * settings.target_kl, rate * 1.5, rate)
+        self.learning_rate.copy_(torch.minimum(rate, self.max_learning_rate).clamp_min(settings.min_learning_rate))
+
+    def _return_scale(self, reward: Tensor, ended: Tensor) -> Tensor:
+        """Standard deviation of the discounted return so far."""
+        self._return = self._return * self.settings.gamma + reward
+        mean, m2, count = self._return_moments
+        batch = self._return.double()
+        total = count + len(batch)
+        delta = batch.mean() - mean
+        m2 = m2 + torch.square(batch - batch.mean()).sum() + torch.square(delta) * count * len(batch) / total
+        self._return_moments = torch.stack((mean + delta * len(batch) / total, m2, total))
+        self._return = self._return * (~ended)
+        return torch.sqrt(m2 / total + 1e-8).float()
+
+    def state_dict(self) -> dict[str, object]:
+        """All that an exact continuation needs, between two iterations."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "learning_rate": self.learning_rate,
+            "generator": self.generator.get_state(),
+            "policy_state": self.policy_state,
+            "return": self._return,
+            "return_moments": self._return_moments,
+        }
+
+    def load_state_dict(self, saved: dict[str, object]) -> None:
+        """Continue from `state_dict`."""
+        self.model.load_state_dict(saved["model"])  # pyright: ignore[reportArgumentType]
+        self.optimizer.load_state_dict(saved["optimizer"])  # pyright: ignore[reportArgumentType]
+        self.learning_rate.copy_(saved["learning_rate"])  # pyright: ignore[reportArgumentType]
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        self.generator.set_state(saved["generator"])  # pyright: ignore[reportArgumentType]
+        self.policy_state = saved["policy_state"]  # pyright: ignore[reportAttributeAccessIssue]
+        self._return, self._return_moments = saved["return"], saved["return_moments"]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def ppo_loss(new: DiagonalGaussian, value: Tensor, batch: Batch, settings: PPOSettings) -> tuple[Tensor, Statistics]:
+    """Loss to be minimised over one minibatch, and what is worth knowing about it."""
+    weight, advantage = batch["weight"], batch["advantage"]
+    if settings.normalize_advantage == "minibatch":
+        advantage = standardize(advantage, weight)
+    log_ratio = new.log_prob(batch["action"]) - batch["log_prob"]
+    ratio = log_ratio.exp()
+    policy_loss = -weighted_mean(SURROGATES[settings.surrogate](ratio, advantage, settings.clip), weight)
+    target = batch["return"]
+    if settings.value_clip is None:
+        value_error = torch.square(value - target)
+    else:
+        clipped = batch["value"] + (value - batch["value"]).clamp(-settings.value_clip, settings.value_clip)
+        value_error = torch.maximum(torch.square(value - target), torch.square(clipped - target))
+    value_loss = weighted_mean(value_error, weight)
+    entropy = new.entropy().mean()
+    loss = policy_loss + settings.value_coefficient * value_loss - settings.entropy_coefficient * entropy
+    with torch.no_grad():
+        outside = ((ratio - 1.0).abs() > settings.clip).float()
+        statistics = {
+            "policy_loss": policy_loss.detach(),
+            "value_loss": value_loss.detach(),
+            "entropy": entropy.detach(),
+            "clip_fraction": weighted_mean(outside, weight),
+        }
+    return loss, statistics
+
+
+def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Mean of (n,) with weights (n,)."""
+    return torch.dot(values, weight) / weight.sum().clamp_min(1.0)
+
+
+def standardize(values: Tensor, weight: Tensor, mean_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> Tensor:
+    """Zero mean and unit (sample) standard deviation over what has weight, on all ranks together."""
+    count, total = mean_over_ranks(torch.stack((weight.sum(), torch.dot(values, weight))))
+    centered = values - total / count.clamp_min(1.0)
+    squares = mean_over_ranks(torch.dot(torch.square(centered), weight))
+    return centered / (torch.sqrt(squares / (count - 1.0).clamp_min(1.0)) + 1e-8)
+
+
+def explained_variance(value: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """1 - Var(target - value) / Var(target): 1 is a perfect critic, 0 one that knows only the mean."""
+    error, spread = target - value, target - weighted_mean(target, weight)
+    error = error - weighted_mean(error, weight)
+    return 1.0 - weighted_mean(torch.square(error), weight) / weighted_mean(torch.square(spread), weight).clamp_min(1e-12)

@@ -1,0 +1,1 @@
+"""A run on disk: training, evaluation, checkpoints, film and report."""

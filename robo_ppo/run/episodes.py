@@ -1,0 +1,152 @@
+"""Runs whole episodes with a fixed policy: one per id, each counted once. Validation and evaluation are this."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robo_ppo.env.environment import Environment, Observation
+from robo_ppo.env.task import SUCCESS, Task
+from robo_ppo.run.trace import EpisodeTrace
+
+Act = Callable[[Observation], Tensor]
+"""Actions (num_envs, action_size) for the present observation."""
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """What happened in a number of episodes."""
+
+    ids: np.ndarray  # (episodes,)
+    outcome: np.ndarray  # (episodes,) of strings
+    steps: np.ndarray  # (episodes,) control steps
+    metrics: dict[str, np.ndarray]  # name → (episodes,)
+    traces: list[EpisodeTrace] = field(default_factory=list)
+
+    def count(self, outcome: str) -> int:
+        """How many episodes ended so."""
+        return int((self.outcome == outcome).sum())
+
+    @property
+    def success(self) -> float:
+        """Share of successes."""
+        return self.count(SUCCESS) / len(self.ids)
+
+
+def recorded_signals(task: Task) -> tuple[str, ...]:
+    """Signals that an environment must compute for `run_episodes` to record everything."""
+    metrics = [metric.signal for metric in task.metrics().values()]
+    return tuple(dict.fromkeys([task.position_signal(), *metrics, *task.readings().values(), "qpos"]))
+
+
+@torch.no_grad()
+def run_episodes(
+    environment: Environment, act: Act, *, begin: Callable[[], None] | None = None, first_id: int = 0, traced: int = 0
+) -> Episodes:
+    """Run one episode in every environment, from the ids `first_id` on, and record the first `traced` of them.
+
+    `begin` is called before the first step (to forget a policy's state). Metrics and traces need an environment that was
+    built with `recorded_signals`.
+    """
+    if begin is not None:
+        begin()
+    observation = environment.reset(first_id)
+    n = environment.num_envs
+    ids = environment.episode.id.clone()
+    running = torch.ones(n, dtype=torch.bool)
+    steps = torch.zeros(n, dtype=torch.int64)
+    outcome = np.full(n, "timeout", dtype=object)
+    metrics = _Metrics(environment) if traced or _computes_metrics(environment) else None
+    tracer = _Tracer(environment, traced) if traced else None
+    for _ in range(environment.options.max_episode_steps):
+        transition = environment.step(act(observation))
+        ended = (transition.terminated | transition.truncated) & running
+        steps += running
+        if metrics is not None:
+            metrics.add(transition.values, running)
+        if tracer is not None:
+            tracer.add(transition.values, running)
+        if bool(ended.any()):
+            well = transition.values[SUCCESS] & transition.terminated
+            for name, mask in environment.outcomes(transition.values, ended, well & ended, ~transition.valid).items():
+                outcome[mask.numpy()] = name
+            running &= ~ended
+            if not bool(running.any()):
+                break
+        observation = transition.observation
+    found = metrics.results() if metrics is not None else {}
+    traces = tracer.traces(ids.tolist(), outcome) if tracer is not None else []
+    return Episodes(ids.numpy(), outcome, steps.numpy(), found, traces)
+
+
+def _computes_metrics(environment: Environment) -> bool:
+    wanted = {metric.signal for metric in environment.task.metrics().values()}
+    return bool(wanted) and wanted <= environment.computed_signals
+
+
+class _Metrics:
+    """Reduces the task's metric signals over the steps of every episode."""
+
+    _START = {"sum": 0.0, "last": float("nan"), "min": float("inf"), "max": float("-inf")}
+
+    def __init__(self, environment: Environment) -> None:
+        self._metrics = environment.task.metrics()
+        n = environment.num_envs
+        self._values = {name: torch.full((n,), self._START[metric.reduce]) for name, metric in self._metrics.items()}
+
+    def add(self, values: dict[str, Tensor], running: Tensor) -> None:
+        for name, metric in self._metrics.items():
+            so_far, now = self._values[name], values[metric.signal].float()
+            reduced = {
+                "sum": so_far + now,
+                "last": now,
+                "min": torch.minimum(so_far, now),
+                "max": torch.maximum(so_far, now),
+            }[metric.reduce]
+            self._values[name] = torch.where(running, reduced, so_far)
+
+    def results(self) -> dict[str, np.ndarray]:
+        return {name: values.numpy() for name, values in self._values.items()}
+
+
+class _Tracer:
+    """Keeps the states of the first few environments, step by step."""
+
+    def __init__(self, environment: Environment, count: int) -> None:
+        self._environment, self._count = environment, min(count, environment.num_envs)
+        self._rows: list[dict[str, np.ndarray]] = []
+        self._lengths = np.ones(self._count, dtype=int)
+        self._add_row(environment.signals_now(self._wanted()))
+
+    def _wanted(self) -> tuple[str, ...]:
+        task = self._environment.task
+        return tuple(dict.fromkeys([task.position_signal(), *task.readings().values()]))
+
+    def add(self, values: dict[str, Tensor], running: Tensor) -> None:
+        self._add_row(values)
+        self._lengths += running[: self._count].numpy()
+
+    def _add_row(self, values: dict[str, Tensor]) -> None:
+        names = (*self._wanted(), "qpos", *self._environment.states)
+        self._rows.append({name: values[name][: self._count].numpy().copy() for name in names})
+
+    def traces(self, ids: Sequence[int], outcome: np.ndarray) -> list[EpisodeTrace]:
+        task, environment = self._environment.task, self._environment
+        found: list[EpisodeTrace] = []
+        for i in range(self._count):
+            rows = self._rows[: self._lengths[i]]
+            states = [{name: row[name][i] for name in environment.states} for row in rows]
+            found.append(
+                EpisodeTrace(
+                    episode=ids[i],
+                    outcome=str(outcome[i]),
+                    control_period=environment.options.control_period,
+                    qpos=np.stack([row["qpos"][i] for row in rows]),
+                    position=np.stack([row[task.position_signal()][i] for row in rows]),
+                    shapes=[task.shapes(state) for state in states],
+                    readings={label: np.stack([row[s][i] for row in rows]) for label, s in task.readings().items()},
+                )
+            )
+        return found

@@ -1,0 +1,245 @@
+"""The report of a run: one HTML page with everything in it, to read, print or send.
+
+    write_report(Path("runs/uav_nav/2026-11-21_10-30-00"))      # → that folder's report.html
+
+The page is `report.html.jinja`, filled from the run's files; pictures and the film are embedded, nothing is loaded from
+elsewhere and no script runs. A file that is missing or cannot be read is named on the page, and the rest is shown.
+"""
+
+import base64
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from robo_ppo.errors import UserError
+from robo_ppo.run import palette
+from robo_ppo.run.statistics import wilson_interval
+
+_CAPTIONS = {
+    "learning_curves": "The run while it learned, over environment steps.",
+    "trajectories": "Flights from above and their altitude over time; each episode has a scene of its own.",
+}
+_COLUMNS = {
+    "mean": "mean",
+    "std": "std",
+    "min": "least",
+    "p5": "5th pct.",
+    "p50": "median",
+    "p95": "95th pct.",
+    "max": "most",
+}
+
+
+@dataclass
+class _Files:
+    """What a run's folder holds. Nothing in it is certain: a run may be young, broken off or from another version."""
+
+    folder: Path
+    missing: dict[str, str] = field(default_factory=dict)  # file → what is wrong with it
+
+    def read(self, name: str) -> str | None:
+        """A text file's content; None, and noted, where there is none."""
+        try:
+            return (self.folder / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            self.missing[name] = "is missing"
+        except (OSError, UnicodeDecodeError) as error:
+            self.missing[name] = f"could not be read ({error.__class__.__name__})"
+        return None
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """A JSON or YAML file's mapping; an empty one, and noted, where there is none."""
+        text = self.read(name)
+        if text is None:
+            return {}
+        try:
+            content = json.loads(text) if name.endswith(".json") else yaml.safe_load(text)
+        except (ValueError, yaml.YAMLError):
+            content = None
+        if not isinstance(content, dict):
+            self.missing[name] = "could not be read (it is damaged)"
+            return {}
+        return content
+
+    def last_line(self, name: str) -> dict[str, Any]:
+        """The last whole line of a JSON-lines file: a run that was killed may have left half a line."""
+        for line in reversed((self.read(name) or "").splitlines()):
+            try:
+                content = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(content, dict):
+                return content
+        return {}
+
+    def embedded(self, name: str, kind: str) -> str | None:
+        """A file as a data URI; None, and noted, where there is none."""
+        try:
+            content = (self.folder / name).read_bytes()
+        except OSError:
+            self.missing[name] = "is missing"
+            return None
+        return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `report.html` into a run's folder from what it holds, and return its path.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not run_dir.is_dir():
+        raise UserError(f"no run at {run_dir}: give the folder of a run, such as runs/uav_nav/<time>")
+    files = _Files(run_dir)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("robo_ppo.run", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"number": _number, "percent": _percent, "label": palette.outcome_label}
+    page = environment.get_template("report.html.jinja").render(_contents(files))
+    path = run_dir / "report.html"
+    unfinished = path.with_name(".report.html.partial")
+    unfinished.write_text(page, encoding="utf-8")
+    os.replace(unfinished, path)
+    return path
+
+
+def _contents(files: _Files) -> dict[str, Any]:
+    """What the template shows."""
+    config_text = files.read("config.yaml") or ""
+    config = files.mapping("config.yaml")
+    evaluation = files.mapping("evaluation/metrics.json")
+    versions = files.mapping("versions.json")
+    progress = files.last_line("metrics.jsonl")
+    task, training = _section(config, "task"), _section(evaluation, "training")
+    name = task.get("name") or evaluation.get("task") or files.folder.name
+    success = _section(evaluation, "success")
+    columns, metrics = _metrics(_section(evaluation, "metrics"))
+    return {
+        "task": name,
+        "robot": _section(config, "robot").get("name"),
+        "run": files.folder.name,
+        "success": success if "value" in success else None,
+        "split": evaluation.get("split", "test"),
+        "episodes": evaluation.get("episodes"),
+        "policy": evaluation.get("policy", "policy.onnx"),
+        "steps": training.get("steps", progress.get("step")),
+        "duration": _duration(training.get("seconds", progress.get("seconds"))),
+        "seed": training.get("seed", config.get("seed")),
+        "validation": progress.get("validation/success"),
+        "outcomes": _outcomes(_section(evaluation, "outcomes")),
+        "metric_columns": columns,
+        "metrics": metrics,
+        "film": files.embedded("evaluation/video.mp4", "video/mp4"),
+        "pictures": _pictures(files),
+        "reward": _terms(_section(config, "reward")),
+        "observation": {group: list(signals or {}) for group, signals in _section(task, "observation").items()},
+        "measurements": _terms(_section(task, "measurements")),
+        "commands": _commands(files.folder, config, evaluation),
+        "versions": _flat(versions),
+        "config_text": config_text,
+        "missing": files.missing,
+    }
+
+
+def _section(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A mapping within a mapping; an empty one where there is none."""
+    value = mapping.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _outcomes(counts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row for each outcome, success first and then by how often it came, with 95 % Wilson intervals."""
+    whole = {name: int(count) for name, count in counts.items() if isinstance(count, int | float)}
+    total = sum(whole.values())
+    rows: list[dict[str, Any]] = []
+    for name in sorted(whole, key=lambda name: (name != "success", -whole[name], name)):
+        low, high = wilson_interval(whole[name], total)
+        share = whole[name] / total if total else 0.0
+        colour = palette.outcome_colour(name)
+        rows.append({"name": name, "count": whole[name], "share": share, "low": low, "high": high, "colour": colour})
+    return rows
+
+
+def _metrics(metrics: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
+    """The statistics' headings, and one row for each metric with its values in that order."""
+    tables = {name: values for name, values in metrics.items() if isinstance(values, dict)}
+    known = [key for key in _COLUMNS if any(key in values for values in tables.values())]
+    rows = [
+        {"name": name, "unit": values.get("unit", ""), "values": [values.get(key) for key in known]}
+        for name, values in tables.items()
+    ]
+    return [_COLUMNS[key] for key in known], rows
+
+
+def _pictures(files: _Files) -> list[dict[str, str]]:
+    """The evaluation's pictures, those that every run has first; a missing one of these is noted."""
+    found = {path.stem for path in (files.folder / "evaluation").glob("*.png")}
+    pictures: list[dict[str, str]] = []
+    for stem in [*_CAPTIONS, *sorted(found - set(_CAPTIONS))]:
+        source = files.embedded(f"evaluation/{stem}.png", "image/png")
+        if source is not None:
+            title = palette.outcome_label(stem)
+            pictures.append({"title": title, "caption": _CAPTIONS.get(stem, ""), "source": source})
+    return pictures
+
+
+def _terms(terms: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of a table by name: a weight where there is one, and the other settings as text."""
+    rows: list[dict[str, Any]] = []
+    for name, settings in terms.items():
+        values = dict(settings) if isinstance(settings, dict) else {}
+        weight = values.pop("weight", None)
+        rows.append({"name": name, "weight": weight, "settings": ", ".join(f"{k} {v}" for k, v in values.items())})
+    return rows
+
+
+def _commands(folder: Path, config: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str]:
+    """What to type to train such a run again, and to measure this one again."""
+    task = _section(config, "task").get("name")
+    # A page is sent to others: it names the run within the folder of runs, never where that lies.
+    runs = Path(str(config.get("runs", "runs"))).name
+    run = f"{runs}/{task}/{folder.name}" if folder.parent.name == task else folder.name
+    evaluate = f"python evaluate.py run={run} episodes={evaluation.get('episodes', 1000)}"
+    return [f"python train.py task={task} seed={config.get('seed', 0)}", evaluate] if task else [evaluate]
+
+
+def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in mapping.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _number(value: object) -> str:
+    """A number for a reader: 16,000,000 or 0.0123; a dash where there is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "–" if value is None else str(value)
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _percent(value: object) -> str:
+    """A share as per cent with one decimal: 0.963 is "96.3 %"."""
+    return f"{value:.1%}".replace("%", "\N{NO-BREAK SPACE}%") if isinstance(value, int | float) else "–"
+
+
+def _duration(seconds: object) -> str | None:
+    """A time for a reader: "3 min 10 s"."""
+    if not isinstance(seconds, int | float):
+        return None
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
+    return " ".join(f"{value} {unit}" for value, unit in parts if value) or "0 s"

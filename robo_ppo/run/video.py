@@ -1,0 +1,194 @@
+"""Films of recorded episodes: a follow camera, the scene's shapes, the path flown, readings and a map.
+
+    film(Path("evaluation/video.mp4"), robot_spec, traces)
+
+The camera stands behind the vehicle on the line to its goal. Since an episode is recorded before it is filmed, the
+camera's place is smoothed with a filter that looks both ways in time: it neither lags nor shakes. An obstacle that
+comes between camera and vehicle turns translucent. Shadows and reflections are left out: they are slow to compute.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import imageio_ffmpeg
+import mujoco
+import numpy as np
+from PIL import Image
+
+from robo_ppo.run import overlay
+from robo_ppo.run.rendering import RenderingUnavailable, Studio, choose_gl
+from robo_ppo.run.stage import build_stage, draw_path, draw_shapes
+from robo_ppo.run.trace import EpisodeTrace
+
+__all__ = ["RenderingUnavailable", "choose_gl", "film", "frames"]
+
+_HOLD_SECONDS = 0.6  # how long the last picture of an episode stays
+_ELEVATION = -16.0  # deg, of the camera's line of sight
+
+
+def film(
+    path: Path,
+    spec: mujoco.MjSpec,
+    traces: Sequence[EpisodeTrace],
+    *,
+    fps: int = 25,
+    size: tuple[int, int] = (640, 480),
+    max_seconds: float = 20.0,
+) -> Path:
+    """Write an H.264 film of the episodes to `path` (.mp4) and return it.
+
+    `spec` is the robot's, whose `qpos` the traces hold; it is copied, never changed. Whole episodes are shown in the
+    order given, as many as fit into `max_seconds`; a first one that is longer is cut. `size` is (width, height) in even
+    numbers of pixels.
+
+    Raises:
+        RenderingUnavailable: no OpenGL library or no ffmpeg works on this machine.
+    """
+    if not traces:
+        raise ValueError("a film needs at least one episode")
+    if size[0] % 2 or size[1] % 2:
+        raise ValueError(f"H.264 needs an even width and height, got {size[0]}x{size[1]}")
+    try:
+        imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:
+        raise RenderingUnavailable(
+            f"films need ffmpeg: pip install imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE ({error})"
+        ) from error
+    # The film appears under its name only when it is whole.
+    unfinished = path.with_name(f".{path.stem}.partial.mp4")
+    writer = imageio_ffmpeg.write_frames(
+        str(unfinished),
+        size,
+        fps=fps,
+        codec="libx264",
+        pix_fmt_out="yuv420p",
+        macro_block_size=2,
+        output_params=["-crf", "22", "-preset", "veryfast", "-movflags", "+faststart"],
+    )
+    try:
+        count = 0
+        for count, picture in enumerate(frames(spec, traces, fps=fps, size=size, max_seconds=max_seconds), start=1):
+            if count == 1:
+                writer.send(None)  # starts ffmpeg: not before there is a picture
+            writer.send(picture.tobytes())
+        writer.close()
+        if count == 0:
+            raise RenderingUnavailable("there is nothing to film: no episode has a finite state")
+        unfinished.replace(path)
+    finally:
+        writer.close()
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def frames(
+    spec: mujoco.MjSpec,
+    traces: Sequence[EpisodeTrace],
+    *,
+    fps: int = 25,
+    size: tuple[int, int] = (640, 480),
+    max_seconds: float = 20.0,
+) -> Iterator[np.ndarray]:
+    """The pictures of a film one by one, (height, width, 3) uint8; the parameters are those of `film`."""
+    model = build_stage(spec, traces, size)
+    data = mujoco.MjData(model)
+    # About eight times its own size keeps a small vehicle in view together with what it must avoid.
+    distance = float(np.clip(8.0 * _reach(spec), 0.9, 4.5))
+    remaining = round(max_seconds * fps)
+    with Studio(model, size) as studio:
+        for index, trace in enumerate(traces):
+            rows = _rows(trace, fps)
+            if index == 0:
+                rows = rows[:remaining]
+            if not rows or len(rows) > remaining:
+                continue
+            remaining -= len(rows)
+            path = _camera_path(trace)
+            chart = overlay.SceneMap(trace.position[: rows[-1] + 1], trace.shapes[0])
+            for row in rows:
+                yield _picture(studio, model, data, trace, row, path, distance, chart)
+
+
+def _rows(trace: EpisodeTrace, fps: int) -> list[int]:
+    """The trace's row for each frame; the last is held. A state that is not finite ends the episode's film."""
+    last = _last_row(trace)
+    if last < 0:
+        return []
+    count = int(last * trace.control_period * fps + 1e-6) + 1
+    moving = [min(round(frame / fps / trace.control_period), last) for frame in range(count)]
+    return moving + [last] * max(1, round(_HOLD_SECONDS * fps))
+
+
+def _reach(spec: mujoco.MjSpec) -> float:
+    """The robot's rough size, m."""
+    return float(spec.copy().compile().stat.extent)
+
+
+def _last_row(trace: EpisodeTrace) -> int:
+    """The last row before anything is not finite; -1 if there is none."""
+    broken = np.flatnonzero(~np.isfinite(np.hstack([trace.qpos, trace.position])).all(axis=1))
+    return (int(broken[0]) if len(broken) else len(trace.position)) - 1
+
+
+@dataclass(frozen=True)
+class _CameraPath:
+    """Where the camera looks in each row."""
+
+    target: np.ndarray  # (rows, 3)
+    azimuth: np.ndarray  # (rows,) deg, the direction of sight
+
+
+def _camera_path(trace: EpisodeTrace) -> _CameraPath:
+    """Look at the vehicle smoothly, from behind, in the direction of its goal (without one, of its last position)."""
+    position = trace.position[: _last_row(trace) + 1]
+    ahead = np.empty((len(position), 2))
+    for row, shapes in enumerate(trace.shapes[: len(position)]):
+        goal = next((shape.position for shape in shapes if shape.role == "goal"), tuple(position[-1]))
+        ahead[row] = np.subtract(goal, position[row])[:2]
+    # Close to the goal its direction means nothing any more: the last good one stays.
+    far = np.linalg.norm(ahead, axis=1) > 0.8
+    keep = np.maximum.accumulate(np.where(far, np.arange(len(far)), int(far.argmax())))
+    azimuth = np.unwrap(np.arctan2(ahead[keep, 1], ahead[keep, 0]))
+    return _CameraPath(
+        target=_smooth(position, 0.25 / trace.control_period),
+        azimuth=np.degrees(_smooth(azimuth[:, None], 0.8 / trace.control_period)[:, 0]),
+    )
+
+
+def _smooth(values: np.ndarray, deviation: float) -> np.ndarray:
+    """Each column of `values` (rows, n) filtered by a Gaussian of this many rows, the ends held."""
+    reach = max(1, int(3 * deviation))
+    kernel = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) / deviation))
+    padded = np.pad(values, ((reach, reach), (0, 0)), mode="edge")
+    columns = [np.convolve(column, kernel / kernel.sum(), mode="valid") for column in padded.T]
+    return np.stack(columns, axis=1)
+
+
+def _picture(
+    studio: Studio,
+    model: mujoco.MjModel,
+    data: mujoco.MjData,
+    trace: EpisodeTrace,
+    row: int,
+    path: _CameraPath,
+    distance: float,
+    chart: overlay.SceneMap,
+) -> np.ndarray:
+    """One frame: the vehicle and its scene, then what is written over them."""
+    data.qpos[:] = trace.qpos[row]
+    mujoco.mj_forward(model, data)
+    camera = mujoco.MjvCamera()
+    camera.lookat[:] = path.target[row] + (0.0, 0.0, 0.06 * distance)
+    camera.azimuth, camera.elevation, camera.distance = path.azimuth[row], _ELEVATION, distance
+    studio.look(data, camera)
+    draw_shapes(studio, trace.shapes[row], trace.position[row])
+    draw_path(studio, trace.position[: row + 1])
+    image = Image.fromarray(studio.picture())
+    readings = [overlay.reading_text(label, float(values[row])) for label, values in trace.readings.items()]
+    time = ("time", f"{row * trace.control_period:.2f} s")
+    overlay.draw_panel(image, f"Episode {trace.episode}", [time, *readings])
+    chart.draw(image, trace.position[: row + 1], trace.shapes[row])
+    if row == _last_row(trace):
+        overlay.draw_outcome(image, trace.outcome)
+    return np.asarray(image)

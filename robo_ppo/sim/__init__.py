@@ -1,0 +1,1 @@
+"""Physics: many worlds of one MuJoCo model behind one protocol."""

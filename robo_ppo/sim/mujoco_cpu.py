@@ -1,0 +1,162 @@
+"""MuJoCo on all CPU cores: the default back end, on `mujoco.batch.Batch`.
+
+Physics runs in float64, as in MuJoCo; the tensors that it shows are float32. Results are the same bit for bit at any
+number of threads and equal to a loop over `mj_step`.
+"""
+
+import mujoco
+import numpy as np
+import torch
+from mujoco.batch import DATA_FIELDS, MODEL_FIELDS, Batch, SimulationError
+from torch import Tensor
+
+from robo_ppo.errors import UserError, did_you_mean
+from robo_ppo.sim.simulation import STATE_FIELDS
+
+_VELOCITY_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL.value)
+_NO_STAGE = int(mujoco.mjtStage.mjSTAGE_NONE.value)
+_ACCELERATION_FIELDS = frozenset(
+    {"qacc", "qacc_smooth", "qfrc_actuator", "qfrc_smooth", "qfrc_constraint", "actuator_force", "act_dot", "cacc", "cfrc_int", "cfrc_ext"}
+)  # fmt: skip
+
+
+class MujocoCpu:
+    """`Simulation` on `mujoco.batch.Batch`; `threads=0` takes all cores."""
+
+    def __init__(self, model: mujoco.MjModel, num_envs: int, threads: int = 0) -> None:
+        if num_envs < 1:
+            raise UserError(f"num_envs must be at least 1, not {num_envs}")
+        # A world that MuJoCo resets by itself in the middle of a step would hide that it diverged.
+        model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+        self.model = model
+        self.num_envs = num_envs
+        self.device = torch.device("cpu")
+        self._batch = Batch(model, num_envs, threads)
+        self._rows = torch.from_numpy(self._batch.state)
+        self._default = self._rows[0].clone()
+        self._shown: dict[str, tuple[Tensor, Tensor]] = {}  # field → (the batch's own array, its float32 copy)
+        self._state: dict[str, Tensor] = {}
+        self._model_fields: dict[str, Tensor] = {}
+        self._stage = _NO_STAGE
+        self._reset_derived_constants = False
+
+    def bind(self, field: str) -> Tensor:
+        if field not in self._shown:
+            if field not in DATA_FIELDS:
+                raise UserError(f"the simulation has no field '{field}'; {did_you_mean(field, DATA_FIELDS)}")
+            source = self._batch.bind(field)
+            if field not in STATE_FIELDS:
+                self._stage = _VELOCITY_STAGE
+                source.flags.writeable = True  # torch has no read-only tensors; nothing here writes to it
+            array = torch.from_numpy(source)
+            self._shown[field] = (array, array.to(torch.float32))
+            if field not in STATE_FIELDS:
+                self.forward()
+        return self._shown[field][1]
+
+    def lags(self, field: str) -> bool:
+        if field == "sensordata":
+            stages = self.model.sensor_needstage
+            return bool((stages == int(mujoco.mjtStage.mjSTAGE_ACC.value)).any())
+        return field in _ACCELERATION_FIELDS
+
+    def write(self, field: str, values: Tensor, rows: Tensor | None = None) -> None:
+        target = self._state_array(field)
+        if rows is None:
+            target.copy_(values)
+            if field in self._shown:
+                self._show(field)
+        else:
+            values = values.to(torch.float64)
+            target[rows] = values
+            if field in self._shown:
+                self._shown[field][1][rows] = values.float()
+
+    def expand(self, field: str) -> None:
+        if field not in MODEL_FIELDS:
+            raise UserError(f"the model has no field '{field}' that can differ between worlds; {did_you_mean(field, MODEL_FIELDS)}")
+        if field not in self._model_fields:
+            self._model_fields[field] = torch.from_numpy(self._batch.expand(field))
+            self._reset_derived_constants |= field in mujoco.MjModel._setconst_inputs
+
+    def write_model(self, field: str, values: Tensor, rows: Tensor | None = None) -> None:
+        self.expand(field)
+        target = self._model_fields[field]
+        if rows is None:
+            target.copy_(values)
+        else:
+            target[rows] = values.to(target.dtype)
+
+    def commit(self, rows: Tensor | None = None) -> None:
+        if self._reset_derived_constants:
+            self._batch.set_const(_ids(rows))
+
+    def step(self, substeps: int) -> None:
+        try:
+            self._batch.step(nstep=substeps, stage=self._stage)
+        except SimulationError as error:
+            # Those worlds kept the state before the call. Shown as non-finite, they are found and reset like any other.
+            torch.from_numpy(self._batch.bind("qpos"))[torch.from_numpy(np.asarray(error.ids))] = torch.nan
+        self._show_all()
+
+    def forward(self, rows: Tensor | None = None) -> None:
+        if self._stage != _NO_STAGE:
+            self._batch.forward(_ids(rows), stage=int(mujoco.mjtStage.mjSTAGE_ACC.value))
+            self._show_all()
+
+    def reset(self, rows: Tensor | None = None) -> None:
+        # What `Batch.reset` does, without waking its threads for a handful of worlds.
+        everything = slice(None) if rows is None else rows
+        self._rows[everything] = self._default
+        for source, shown in self._shown.values():
+            shown[everything] = source[everything].float()
+
+    def snapshot(self) -> dict[str, Tensor]:
+        saved = {"state": self._rows.clone()}
+        saved.update({f"model/{name}": values.clone() for name, values in self._model_fields.items()})
+        # Lagged fields belong to the substep before and cannot be computed from the state.
+        saved.update({f"shown/{name}": source.clone() for name, (source, _) in self._shown.items() if name not in STATE_FIELDS})
+        return saved
+
+    def restore(self, snapshot: dict[str, Tensor]) -> None:
+        if snapshot["state"].shape != self._rows.shape:
+            raise UserError(
+                f"the snapshot holds {tuple(snapshot['state'].shape)} numbers of state, this simulation {tuple(self._rows.shape)}; "
+                "continue with the same task, robot and num_envs"
+            )
+        for name in [key.removeprefix("model/") for key in snapshot if key.startswith("model/")]:
+            self.write_model(name, snapshot[f"model/{name}"])
+        self.commit()
+        self._rows.copy_(snapshot["state"])
+        for name in [key.removeprefix("shown/") for key in snapshot if key.startswith("shown/")]:
+            self.bind(name)
+            self._shown[name][0].copy_(snapshot[f"shown/{name}"])
+        self._show_all()
+
+    def world(self, row: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        model = self._batch.get_model(row)
+        data = self._batch.get_data(row)
+        mujoco.mj_forward(model, data)
+        return model, data
+
+    def world_index(self) -> Tensor:
+        return torch.arange(self.num_envs)
+
+    def _state_array(self, field: str) -> Tensor:
+        if field not in self._state:
+            if field not in STATE_FIELDS:
+                raise UserError(f"'{field}' cannot be written; state fields are {', '.join(sorted(STATE_FIELDS))}")
+            self._state[field] = torch.from_numpy(self._batch.bind(field))
+        return self._state[field]
+
+    def _show(self, field: str) -> None:
+        source, shown = self._shown[field]
+        shown.copy_(source)
+
+    def _show_all(self) -> None:
+        for field in self._shown:
+            self._show(field)
+
+
+def _ids(rows: Tensor | None) -> np.ndarray | None:
+    return None if rows is None else rows.to(torch.int32).numpy()

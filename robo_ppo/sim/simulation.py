@@ -1,0 +1,85 @@
+"""The protocol that every physics back end fulfils: many worlds of one MuJoCo model, as torch tensors.
+
+    sim = MujocoCpu(model, num_envs=1024)
+    qpos = sim.bind("qpos")                    # (1024, nq), current after every call below
+    sim.write("ctrl", commands)                # (1024, nu)
+    sim.step(4)                                # four substeps
+
+Field names and layouts are MuJoCo's on every back end: quaternions wxyz, SI units, the free joint's linear velocity in the
+world frame and its angular velocity in the body frame. `rows` selects worlds, as sorted indices `(k,)`; None means all.
+
+A bound field is *current* if it describes the state after the call, and *lagged* if it is one substep behind. State fields
+and fields of the position and velocity stages are current. Fields of the acceleration stage (accelerometers, forces) are
+lagged, since they belong to the substep that was taken.
+"""
+
+from typing import Protocol
+
+import mujoco
+import torch
+from torch import Tensor
+
+STATE_FIELDS = frozenset({"time", "qpos", "qvel", "act", "ctrl", "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat"})
+"""Fields that can be written."""
+
+
+class Simulation(Protocol):
+    """Many worlds of one model; see the module's text for the conventions."""
+
+    model: mujoco.MjModel
+    num_envs: int
+    device: torch.device
+
+    def bind(self, field: str) -> Tensor:
+        """A float32 tensor (num_envs, ...) that always shows an MjData field; not to be written to."""
+        ...
+
+    def lags(self, field: str) -> bool:
+        """Whether a bound field is one substep behind the state."""
+        ...
+
+    def write(self, field: str, values: Tensor, rows: Tensor | None = None) -> None:
+        """Set a state field of some worlds; shows in bound fields at once, in derived ones after the next call."""
+        ...
+
+    def expand(self, field: str) -> None:
+        """Give every world its own values of an MjModel field."""
+        ...
+
+    def write_model(self, field: str, values: Tensor, rows: Tensor | None = None) -> None:
+        """Set an expanded model field of some worlds; takes effect with `commit`."""
+        ...
+
+    def commit(self, rows: Tensor | None = None) -> None:
+        """Recompute what depends on changed masses, inertias and gains."""
+        ...
+
+    def step(self, substeps: int) -> None:
+        """Advance every world; a world that diverges keeps its non-finite state, nothing else is touched."""
+        ...
+
+    def forward(self, rows: Tensor | None = None) -> None:
+        """Make derived fields current after a write."""
+        ...
+
+    def reset(self, rows: Tensor | None = None) -> None:
+        """Put worlds into the model's default state; model fields stay as they are."""
+        ...
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Everything that an exact continuation needs."""
+        ...
+
+    def restore(self, snapshot: dict[str, Tensor]) -> None:
+        """Continue from a snapshot, bit for bit."""
+        ...
+
+    def world(self, row: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """A copy of one world, derived fields computed, to render it or to replay it."""
+        ...
+
+    def world_index(self) -> Tensor:
+        """World of each row (num_envs,): the identity, until several agents share a world."""
+        ...
+
+

@@ -1,0 +1,1 @@
+"""The Crazyflie 2.x, a 33 g quadrotor."""

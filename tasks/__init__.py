@@ -1,0 +1,1 @@
+"""What to do: one folder for each kind of vehicle."""
