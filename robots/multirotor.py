@@ -38,7 +38,9 @@ class Multirotor(Robot):
         self._numbers: dict[str, Any] = yaml.safe_load((folder / "parameters.yaml").read_text())
         interfaces = {"body_rates": self._body_rates, "motors": self._motors}
         if action not in interfaces:
-            raise UserError(f"robot.action={action}: {self.name} has no such action interface; {did_you_mean(action, interfaces)}")
+            raise UserError(
+                f"robot.action={action}: {self.name} has no such action interface; {did_you_mean(action, interfaces)}"
+            )
         self._action_name = action
         self.action = interfaces[action]()
         self.radius = self._numbers["vehicle_radius"]

@@ -1,6 +1,6 @@
 """From a configuration to an environment: names become classes, functions and graphs, and mistakes become messages.
 
-    environment = build(config, split="train", num_envs=1024)
+environment = build(config, split="train", num_envs=1024)
 """
 
 import dataclasses
@@ -83,7 +83,9 @@ def build(
 
     draws = {"scene": task.scenes, "action_delay": draw_action_delay, **randomization.draws(), **sensors.draws()}
     bank = build_bank(draws, split, config.seed, episodes, sim.device)
-    return Environment(sim, task, table, states, onboard, critic, sensors, reward, randomization, bank, options, extra_signals)
+    return Environment(
+        sim, task, table, states, onboard, critic, sensors, reward, randomization, bank, options, extra_signals
+    )
 
 
 def make_task(config: RunConfig) -> Task:
@@ -122,7 +124,12 @@ def _sensors(config: RunConfig, table: SignalTable, onboard: Onboard, num_envs: 
     factor = config.randomization.measurement_errors
     shapes = table.shapes(table.graph(onboard.measurements))
     layout = [
-        Measured(name, shapes[name], table.quantity(name), scaled(configured[name], factor, name) if name in configured else MeasurementConfig())
+        Measured(
+            name,
+            shapes[name],
+            table.quantity(name),
+            scaled(configured[name], factor, name) if name in configured else MeasurementConfig(),
+        )
         for name in onboard.measurements
     ]
     return Sensors(layout, config.task.timestep * config.task.decimation, num_envs, device)

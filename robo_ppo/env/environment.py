@@ -136,14 +136,21 @@ class Environment:
         n, device = self.num_envs, self.device
         shapes = self.table.shapes(self._graph)
         self.level = torch.ones((), device=device)
-        self.states = {name: torch.full((n, *s.shape), s.initial, dtype=s.dtype, device=device) for name, s in self._declared.items()}
-        self._previous = {PREVIOUS + name: torch.zeros(n, *shapes[name], device=device) for name in self._previous_names}
+        self.states = {
+            name: torch.full((n, *s.shape), s.initial, dtype=s.dtype, device=device)
+            for name, s in self._declared.items()
+        }
+        self._previous = {
+            PREVIOUS + name: torch.zeros(n, *shapes[name], device=device) for name in self._previous_names
+        }
         self._memory = {name: torch.zeros(n, *shape, device=device) for name, shape in self.onboard.remembered.items()}
         self._driven = {target: torch.zeros(n, *shapes[name], device=device) for target, name in self._drives.items()}
         self.measured = {name: torch.zeros(n, *shapes[name], device=device) for name in self.onboard.measurements}
         zeros = torch.zeros(n, device=device)
         count = torch.zeros(n, dtype=torch.int64, device=device)
-        self.episode = _Episode(count.clone(), count.clone(), zeros.clone(), torch.zeros(len(self.reward.names), n, device=device))
+        self.episode = _Episode(
+            count.clone(), count.clone(), zeros.clone(), torch.zeros(len(self.reward.names), n, device=device)
+        )
         longest = self.options.action_delay[1] / self.options.control_period
         self._action_line = DelayLine(n, self.action_size, longest, device) if longest > 0 else None
         self.broken_worlds: list[BrokenWorld] = []
@@ -168,10 +175,14 @@ class Environment:
         self._generator.manual_seed((self.options.seed * 7919 + first_id) * self.options.ranks + self.options.rank)
         self.episode.next_id = torch.tensor(first_id, device=self.device)
         everyone = torch.arange(self.num_envs, device=self.device)
-        observation = {name: torch.zeros(self.num_envs, size, device=self.device) for name, size in self.observation_sizes.items()}
+        observation = {
+            name: torch.zeros(self.num_envs, size, device=self.device) for name, size in self.observation_sizes.items()
+        }
         self._begin(everyone, observation)
         if self.options.random_first_ages:
-            self.episode.age = torch.randint(self.options.max_episode_steps, (self.num_envs,), generator=self._generator, device=self.device)
+            self.episode.age = torch.randint(
+                self.options.max_episode_steps, (self.num_envs,), generator=self._generator, device=self.device
+            )
         self.totals = self._no_totals()
         return observation
 
@@ -261,7 +272,9 @@ class Environment:
             _put(self.states, name, rows, columns.get(name, initial))
         if self._action_line is not None:
             low, high = (limit / self.options.control_period for limit in self.options.action_delay)
-            self._action_line.begin(rows, self.states["last_action"][rows], low + (high - low) * columns["action_delay"])
+            self._action_line.begin(
+                rows, self.states["last_action"][rows], low + (high - low) * columns["action_delay"]
+            )
         self._refresh(rows, columns, observation)
 
     def _refresh(self, rows: Tensor, columns: Mapping[str, Tensor], observation: Observation) -> None:
@@ -304,7 +317,9 @@ class Environment:
         policy, _ = self.onboard.observe(known | {name: values[rows] for name, values in self._memory.items()})
         self._write_observation(rows, policy, fresh_values, observation)
 
-    def _with_present_as_previous(self, rows: Tensor, leaves: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    def _with_present_as_previous(
+        self, rows: Tensor, leaves: Mapping[str, Tensor], names: Sequence[str]
+    ) -> dict[str, Tensor]:
         """What is observed in some environments, where the named signals have, one step earlier, their present value."""
         if names:
             present = self._graph_of_previous(leaves | {name: self._previous[name][rows] for name in self._previous})
@@ -316,9 +331,13 @@ class Environment:
         for name, sample in samples.items():
             _put(self.measured, name, rows, sample)
 
-    def _write_observation(self, rows: Tensor, policy: Tensor, values: Mapping[str, Tensor], observation: Observation) -> None:
+    def _write_observation(
+        self, rows: Tensor, policy: Tensor, values: Mapping[str, Tensor], observation: Observation
+    ) -> None:
         observation["policy"][rows] = policy
-        observation["critic"][rows] = torch.cat((policy, concatenate(values, self.critic)), 1) if self.critic else policy
+        observation["critic"][rows] = (
+            torch.cat((policy, concatenate(values, self.critic)), 1) if self.critic else policy
+        )
 
     def _contain_broken_worlds(self) -> Tensor:
         """Mask of worlds with a non-finite state, which are put back into the default state."""
@@ -365,7 +384,13 @@ class Environment:
             return torch.zeros((), device=self.device)
 
         names = [SUCCESS, "broken", *self.task.failures, "timeout"]
-        return Totals(zero(), zero(), zero(), {name: zero() for name in names}, torch.zeros(len(self.reward.names), device=self.device))
+        return Totals(
+            zero(),
+            zero(),
+            zero(),
+            {name: zero() for name in names},
+            torch.zeros(len(self.reward.names), device=self.device),
+        )
 
     def snapshot(self) -> dict[str, Tensor]:
         """All that an exact continuation needs, but for the last observation, which the caller holds."""

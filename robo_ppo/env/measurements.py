@@ -81,7 +81,9 @@ class Sensors:
             for m in layout
             if m.errors.delay[1] > 0
         }
-        self.held = {m.name: torch.zeros(num_envs, math.prod(m.shape), device=device) for m in layout if m.errors.dropout > 0}
+        self.held = {
+            m.name: torch.zeros(num_envs, math.prod(m.shape), device=device) for m in layout if m.errors.dropout > 0
+        }
         self._control_period = control_period
         self._everyone = torch.arange(num_envs, device=device)
 
@@ -113,7 +115,9 @@ class Sensors:
             measured[m.name] = sample.unflatten(1, m.shape)
         return measured
 
-    def begin(self, rows: Tensor, true: Mapping[str, Tensor], draws: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    def begin(
+        self, rows: Tensor, true: Mapping[str, Tensor], draws: Mapping[str, Tensor], generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """First samples of some environments' new episodes, from true values (k, *shape) and the bank's columns."""
         self.bias[rows] = draws["sensors.bias"] * self._bias_std
         measured = self._disturb(true, self.bias[rows], generator)

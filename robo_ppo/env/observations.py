@@ -55,4 +55,6 @@ class Onboard:
 
 def concatenate(values: Mapping[str, Tensor], signals: Sequence[str]) -> Tensor:
     """Signals side by side, (n, sum of their sizes), in float32."""
-    return torch.cat([values[name].flatten(1) if values[name].ndim > 1 else values[name].unsqueeze(1) for name in signals], 1).float()
+    return torch.cat(
+        [values[name].flatten(1) if values[name].ndim > 1 else values[name].unsqueeze(1) for name in signals], 1
+    ).float()

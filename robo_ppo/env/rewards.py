@@ -23,7 +23,9 @@ PREFIX = "reward."
 class Reward:
     """Terms and weights; the terms become nodes `reward.<name>` of the signal table."""
 
-    def __init__(self, config: Mapping[str, Mapping[str, Any]], sources: Sequence[object], device: torch.device) -> None:
+    def __init__(
+        self, config: Mapping[str, Mapping[str, Any]], sources: Sequence[object], device: torch.device
+    ) -> None:
         known = _functions(sources)
         self.names = tuple(config)
         self.signals: dict[str, Signal] = {}
@@ -32,7 +34,9 @@ class Reward:
             if name not in known:
                 raise UserError(f"there is no reward term '{name}'; {did_you_mean(name, known)}")
             weights.append(_weight(name, settings))
-            function = with_settings(known[name], {k: v for k, v in settings.items() if k != "weight"}, f"reward.{name}")
+            function = with_settings(
+                known[name], {k: v for k, v in settings.items() if k != "weight"}, f"reward.{name}"
+            )
             inputs = signature(known[name])[0]
             self.signals[PREFIX + name] = Signal(PREFIX + name, function, inputs, Quantity())
         if not config:
@@ -74,5 +78,7 @@ def _functions(sources: Sequence[object]) -> dict[str, SignalFunction]:
 def _weight(name: str, settings: Mapping[str, Any]) -> float:
     weight = settings.get("weight")
     if not isinstance(weight, int | float) or isinstance(weight, bool) or weight < 0 or not weight < float("inf"):
-        raise UserError(f"reward.{name}.weight must be a number ≥ 0, not {weight!r}; a penalty's term is itself negative")
+        raise UserError(
+            f"reward.{name}.weight must be a number ≥ 0, not {weight!r}; a penalty's term is itself negative"
+        )
     return float(weight)

@@ -307,7 +307,9 @@ class _Resolver:
         elif name.startswith(PREVIOUS):
             base = name.removeprefix(PREVIOUS)
             if base not in table.leaves and base not in table.signals:
-                raise UserError(f"{self._asked_by(path)}there is no signal '{base}'; {did_you_mean(base, table.names())}")
+                raise UserError(
+                    f"{self._asked_by(path)}there is no signal '{base}'; {did_you_mean(base, table.names())}"
+                )
             self.leaves[name] = None
         else:
             raise UserError(f"{self._asked_by(path)}there is no signal '{name}'; {did_you_mean(name, table.names())}")

@@ -90,6 +90,10 @@ class Task(ABC):
         """What a picture of one environment shows, from its states."""
         return []
 
+    def scene_statistics(self, columns: Mapping[str, Tensor]) -> dict[str, float]:
+        """What is worth knowing about the scenes of an evaluation, from the columns of their bank."""
+        return {}
+
     def readings(self) -> dict[str, str]:
         """Numbers worth showing beside a film: label with unit → signal (num_envs,)."""
         return {}

@@ -46,7 +46,9 @@ class ActorCritic(nn.Module):
         if activation not in ACTIVATIONS:
             raise UserError(f"policy.activation={activation}; {did_you_mean(activation, ACTIVATIONS)}")
         if not 0.0 < min_std <= initial_std <= max_std:
-            raise UserError(f"policy: 0 < min_std ≤ initial_std ≤ max_std must hold, not {min_std}, {initial_std}, {max_std}")
+            raise UserError(
+                f"policy: 0 < min_std ≤ initial_std ≤ max_std must hold, not {min_std}, {initial_std}, {max_std}"
+            )
         self.normalizers = nn.ModuleDict({name: Normalizer(size) for name, size in observation_sizes.items()})
         # A small last layer: the first policy does next to nothing, whatever it sees.
         self.actor = mlp(observation_sizes["policy"], hidden, action_size, activation, 0.01, generator)
@@ -76,7 +78,9 @@ class ActorCritic(nn.Module):
         self.log_std.clamp_(*self.log_std_bounds)
 
 
-def mlp(inputs: int, hidden: Sequence[int], outputs: int, activation: str, last_gain: float, generator: torch.Generator) -> nn.Sequential:
+def mlp(
+    inputs: int, hidden: Sequence[int], outputs: int, activation: str, last_gain: float, generator: torch.Generator
+) -> nn.Sequential:
     """Linear layers with the activation between them, initialised orthogonally (Saxe et al., arXiv:1312.6120)."""
     layers: list[nn.Module] = []
     sizes = [inputs, *hidden, outputs]

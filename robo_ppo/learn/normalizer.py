@@ -29,7 +29,9 @@ class Normalizer(nn.Module):
         return (observation - self.mean) * torch.rsqrt(self.variance + 1e-8)
 
     @torch.no_grad()
-    def update(self, normalized: Tensor, weight: Tensor, mean_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> None:
+    def update(
+        self, normalized: Tensor, weight: Tensor, mean_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    ) -> None:
         """Merge observations (n, size) that this normaliser itself has normalised; those of weight (n,) 0 do not count."""
         scale = torch.sqrt(self.variance + 1e-8)
         sums = torch.stack((weight @ normalized, weight @ torch.square(normalized), weight.sum().expand_as(self.mean)))

@@ -117,7 +117,9 @@ class PPO:
         return action
 
     @torch.no_grad()
-    def record(self, step: int, reward: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor, final_critic: Tensor) -> None:
+    def record(
+        self, step: int, reward: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor, final_critic: Tensor
+    ) -> None:
         """Remember what the actions of `step` led to; `final_critic` (num_envs, size) is the critic's observation of it."""
         rollout = self.rollout
         ended = terminated | truncated
@@ -186,7 +188,11 @@ class PPO:
         critic_norm = torch.nn.utils.clip_grad_norm_(self._critic_parameters, limit)
         self.optimizer.step()
         self.model.bound_std()
-        return statistics | {"kl": kl, "actor_gradient_norm": actor_norm.detach(), "critic_gradient_norm": critic_norm.detach()}
+        return statistics | {
+            "kl": kl,
+            "actor_gradient_norm": actor_norm.detach(),
+            "critic_gradient_norm": critic_norm.detach(),
+        }
 
     def _average_gradients(self, kl: Tensor) -> Tensor:
         """Give every rank the mean gradient; returns the mean divergence."""
@@ -274,7 +280,9 @@ def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
     return torch.dot(values, weight) / weight.sum().clamp_min(1.0)
 
 
-def standardize(values: Tensor, weight: Tensor, mean_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> Tensor:
+def standardize(
+    values: Tensor, weight: Tensor, mean_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor
+) -> Tensor:
     """Zero mean and unit (sample) standard deviation over what has weight, on all ranks together."""
     count, total = mean_over_ranks(torch.stack((weight.sum(), torch.dot(values, weight))))
     centered = values - total / count.clamp_min(1.0)
@@ -286,4 +294,6 @@ def explained_variance(value: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """1 - Var(target - value) / Var(target): 1 is a perfect critic, 0 one that knows only the mean."""
     error, spread = target - value, target - weighted_mean(target, weight)
     error = error - weighted_mean(error, weight)
-    return 1.0 - weighted_mean(torch.square(error), weight) / weighted_mean(torch.square(spread), weight).clamp_min(1e-12)
+    return 1.0 - weighted_mean(torch.square(error), weight) / weighted_mean(torch.square(spread), weight).clamp_min(
+        1e-12
+    )

@@ -9,7 +9,9 @@ from torch import Tensor
 class Rollout:
     """Tensors (horizon, num_envs, …); observations are kept as the networks saw them, normalised."""
 
-    def __init__(self, horizon: int, num_envs: int, observation_sizes: Mapping[str, int], action_size: int, device: torch.device) -> None:
+    def __init__(
+        self, horizon: int, num_envs: int, observation_sizes: Mapping[str, int], action_size: int, device: torch.device
+    ) -> None:
         def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(horizon, num_envs, *shape, dtype=dtype, device=device)
 

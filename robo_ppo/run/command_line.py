@@ -29,7 +29,9 @@ COMMANDS = ("train", "evaluate")
 def main() -> None:
     """`robo-ppo <command> …`."""
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
-        print(f"usage: robo-ppo {'|'.join(COMMANDS)} [key=value …]; robo-ppo train --help lists the keys", file=sys.stderr)
+        print(
+            f"usage: robo-ppo {'|'.join(COMMANDS)} [key=value …]; robo-ppo train --help lists the keys", file=sys.stderr
+        )
         sys.exit(0 if len(sys.argv) == 2 and sys.argv[1] in ("-h", "--help") else 2)
     command = sys.argv.pop(1)
     {"train": train, "evaluate": evaluate}[command]()

@@ -5,6 +5,7 @@ runs/uav_nav/2026-11-21_10-30-00/
 runs/latest → the newest
 """
 
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -77,6 +78,21 @@ def save_config(config: RunConfig, folder: Path) -> str:
     (folder / "config.yaml").write_text(text)
     (folder / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
     return text
+
+
+def portable(config: RunConfig) -> str:
+    """The configuration's YAML without what concerns only this machine's folders."""
+    return OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, runs="runs", resume=None, init=None)))
+
+
+def resumed_config(folder: Path, overrides: list[str]) -> RunConfig:
+    """The configuration of a run that goes on; nothing of it can be changed on the way."""
+    changed = [text for text in overrides if not text.startswith(("resume=", "runs=", "task="))]
+    if changed:
+        raise UserError(
+            f"a resumed run goes on as it was configured, so {changed[0]} cannot apply; start a new one with init={folder}"
+        )
+    return load_config(folder)
 
 
 def load_config(folder: Path) -> RunConfig:

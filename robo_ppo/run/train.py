@@ -77,14 +77,20 @@ class Trainer:
         if config.total_steps < 1 or config.validation.episodes < ranks.size:
             raise UserError("total_steps must be at least 1, validation.episodes at least the number of ranks")
         if config.num_envs < 1 or config.num_envs % ranks.size:
-            raise UserError(f"num_envs={config.num_envs} must be a positive multiple of the {ranks.size} ranks; change it or ranks=…")
+            raise UserError(
+                f"num_envs={config.num_envs} must be a positive multiple of the {ranks.size} ranks; change it or ranks=…"
+            )
         torch.set_num_threads(config.threads)
         own_envs = config.num_envs // ranks.size
         self.environment = build(config, "train", own_envs, rank=ranks.rank, ranks=ranks.size)
         self.validation = self._build_validation()
         model = make_model(config, self.environment.observation_sizes, self.environment.action_size)
         rollout = Rollout(
-            config.ppo.horizon, own_envs, self.environment.observation_sizes, self.environment.action_size, self.environment.device
+            config.ppo.horizon,
+            own_envs,
+            self.environment.observation_sizes,
+            self.environment.action_size,
+            self.environment.device,
         )
         generator = torch.Generator().manual_seed(config.seed * 100_003 + ranks.rank)
         settings = PPOSettings(**dataclasses.asdict(config.ppo))
@@ -138,7 +144,13 @@ class Trainer:
                     stopped_by = (self._signal or "signal") if told_to_stop else "target"
                     break
         if log is not None and progress is not None:
-            progress.show(self.steps, (self.steps - steps_before) / max(time.monotonic() - started, 1e-9), None, self.last_validation, force=True)
+            progress.show(
+                self.steps,
+                (self.steps - steps_before) / max(time.monotonic() - started, 1e-9),
+                None,
+                self.last_validation,
+                force=True,
+            )
             progress.end()
             log.close()
         return TrainingResult(self.steps, self.seconds, self.best, stopped_by)
@@ -177,8 +189,14 @@ class Trainer:
         outcomes = dict(zip(names, rest[: len(names)], strict=True))
         terms = torch.stack(rest[len(names) : -2]) if len(own.terms) else own.terms
         if not bool(torch.isfinite(terms).all()):
-            bad = [name for name, value in zip(self.environment.reward.names, terms.tolist(), strict=True) if value - value != 0]
-            raise UserError(f"the reward term '{bad[0]}' returned a value that is not finite; make it finite for every state")
+            bad = [
+                name
+                for name, value in zip(self.environment.reward.names, terms.tolist(), strict=True)
+                if value - value != 0
+            ]
+            raise UserError(
+                f"the reward term '{bad[0]}' returned a value that is not finite; make it finite for every state"
+            )
         return Totals(episodes, returns, steps, outcomes, terms, int(rest[-2])), bool(rest[-1] > 0)
 
     def _raise_level(self, totals: Totals) -> None:
@@ -198,7 +216,10 @@ class Trainer:
             row["train/return"] = float(totals.returns) / episodes
             row["train/episode_steps"] = float(totals.steps) / episodes
             row |= {f"outcome/{name}": float(count) / episodes for name, count in totals.outcomes.items()}
-            row |= {f"reward/{n}": float(v) / episodes for n, v in zip(self.environment.reward.names, totals.terms, strict=True)}
+            row |= {
+                f"reward/{n}": float(v) / episodes
+                for n, v in zip(self.environment.reward.names, totals.terms, strict=True)
+            }
         row |= {"train/level": float(self.environment.level), "train/broken_worlds": float(totals.broken)}
         row |= {f"ppo/{name}": float(value) for name, value in statistics.items()}
         if validation is not None:
@@ -209,7 +230,12 @@ class Trainer:
         """This rank's share of the validation episodes; all shares are of one size."""
         share = -(-self.config.validation.episodes // self.ranks.size)
         return build(
-            self.config, "validation", share, episodes=share * self.ranks.size, rank=self.ranks.rank, ranks=self.ranks.size
+            self.config,
+            "validation",
+            share,
+            episodes=share * self.ranks.size,
+            rank=self.ranks.rank,
+            ranks=self.ranks.size,
         )
 
     def _validate(self) -> float:
@@ -263,13 +289,17 @@ class Trainer:
 
     def _resume(self, saved: dict[str, Any]) -> None:
         if len(saved["ranks"]) != self.ranks.size:
-            raise UserError(f"the checkpoint was written by {len(saved['ranks'])} ranks; resume with ranks={len(saved['ranks'])}")
+            raise UserError(
+                f"the checkpoint was written by {len(saved['ranks'])} ranks; resume with ranks={len(saved['ranks'])}"
+            )
         own = saved["ranks"][self.ranks.rank]
         try:
             self.environment.restore(own["environment"])
             self.ppo.load_state_dict(own["ppo"])
         except (RuntimeError, KeyError, ValueError) as error:
-            raise UserError(f"the checkpoint does not fit the configuration in {self.folder / 'config.yaml'}: {error}") from error
+            raise UserError(
+                f"the checkpoint does not fit the configuration in {self.folder / 'config.yaml'}: {error}"
+            ) from error
         self.observation = own["observation"]
         self.steps, self.seconds, self.best = saved["steps"], saved["seconds"], saved["best"]
         self.last_validation, self._recent = saved["last_validation"], saved["recent"]

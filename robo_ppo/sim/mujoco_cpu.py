@@ -74,7 +74,9 @@ class MujocoCpu:
 
     def expand(self, field: str) -> None:
         if field not in MODEL_FIELDS:
-            raise UserError(f"the model has no field '{field}' that can differ between worlds; {did_you_mean(field, MODEL_FIELDS)}")
+            raise UserError(
+                f"the model has no field '{field}' that can differ between worlds; {did_you_mean(field, MODEL_FIELDS)}"
+            )
         if field not in self._model_fields:
             self._model_fields[field] = torch.from_numpy(self._batch.expand(field))
             self._reset_derived_constants |= field in mujoco.MjModel._setconst_inputs
@@ -115,7 +117,9 @@ class MujocoCpu:
         saved = {"state": self._rows.clone()}
         saved.update({f"model/{name}": values.clone() for name, values in self._model_fields.items()})
         # Lagged fields belong to the substep before and cannot be computed from the state.
-        saved.update({f"shown/{name}": source.clone() for name, (source, _) in self._shown.items() if name not in STATE_FIELDS})
+        saved.update(
+            {f"shown/{name}": source.clone() for name, (source, _) in self._shown.items() if name not in STATE_FIELDS}
+        )
         return saved
 
     def restore(self, snapshot: dict[str, Tensor]) -> None:

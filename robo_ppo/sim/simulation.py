@@ -19,7 +19,9 @@ import mujoco
 import torch
 from torch import Tensor
 
-STATE_FIELDS = frozenset({"time", "qpos", "qvel", "act", "ctrl", "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat"})
+STATE_FIELDS = frozenset(
+    {"time", "qpos", "qvel", "act", "ctrl", "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat"}
+)
 """Fields that can be written."""
 
 
@@ -81,5 +83,3 @@ class Simulation(Protocol):
     def world_index(self) -> Tensor:
         """World of each row (num_envs,): the identity, until several agents share a world."""
         ...
-
-

@@ -67,6 +67,14 @@ class UavNav(RoomTask):
         ]
         return [*super().shapes(values), *columns]
 
+    def scene_statistics(self, columns: Mapping[str, Tensor]) -> dict[str, float]:
+        start, goal = columns["qpos"][:, None, :3], columns["goal_position"][:, None]
+        clearance = (
+            swept_column(start, goal, columns["columns"][..., :2], columns["columns"][..., 2]).amin(1)
+            - self.robot.radius
+        )
+        return {"flying_straight_would_succeed": float((clearance > 0.0).float().mean())}
+
     @signal(unit="m")
     def obstacle_clearance(self, position: Tensor, previous_position: Tensor, columns: Tensor) -> Tensor:
         """Smallest distance from the vehicle's sphere to a column on the way of this step (n,)."""
@@ -115,11 +123,16 @@ class UavNav(RoomTask):
         in_heading = torch.stack((ahead, left), -1)  # (n, columns, 2)
         middle = self._sector_directions(position)
         half_width = math.pi / self.settings.sectors
-        along, across = in_heading @ middle[0], (in_heading @ middle[1]).abs_()  # (n, columns, sectors): d·cos Δ, d·|sin Δ|
+        along, across = (
+            in_heading @ middle[0],
+            (in_heading @ middle[1]).abs_(),
+        )  # (n, columns, sectors): d·cos Δ, d·|sin Δ|
         # The ray of the sector nearest to the column's centre is off by δ = max(|Δ| - half width, 0).
         off = (across * math.cos(half_width)).sub_(along, alpha=math.sin(half_width)).relu_()  # d·sin δ
         radius = columns[..., 2:3]
-        depth = torch.addcmul(radius * radius, off, off, value=-1.0)  # squared half chord; negative where the ray misses
+        depth = torch.addcmul(
+            radius * radius, off, off, value=-1.0
+        )  # squared half chord; negative where the ray misses
         distance_squared = (offset * offset).sum(-1, keepdim=True)
         to_middle = torch.addcmul(distance_squared, off, off, value=-1.0).sqrt_()
         hit = (depth >= 0.0) & (along + across * math.tan(half_width) > 0.0)
@@ -138,7 +151,9 @@ class UavNav(RoomTask):
 
     def _sector_directions(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Unit vectors of the sectors' middles, and those vectors turned left by 90°, each (2, sectors)."""
-        angle = torch.arange(self.settings.sectors, dtype=like.dtype, device=like.device) * (2 * math.pi / self.settings.sectors)
+        angle = torch.arange(self.settings.sectors, dtype=like.dtype, device=like.device) * (
+            2 * math.pi / self.settings.sectors
+        )
         cosine, sine = torch.cos(angle), torch.sin(angle)
         return torch.stack((cosine, sine)), torch.stack((-sine, cosine))
 
@@ -191,7 +206,9 @@ class UavNav(RoomTask):
         on_way = (start[:, None, :2] + share * way + beside).clip(-half, half)
         return np.where(rng.random((count, 1, 1)) < s.on_the_way, on_way, anywhere)
 
-    def _is_free(self, places: np.ndarray, radius: np.ndarray, columns: np.ndarray, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    def _is_free(
+        self, places: np.ndarray, radius: np.ndarray, columns: np.ndarray, start: np.ndarray, goal: np.ndarray
+    ) -> np.ndarray:
         """Whether a column may stand at each place (count, tries)."""
         gap = self.settings.gap
         to_columns = np.linalg.norm(places[:, :, None] - columns[:, None, :, :2], axis=-1) - columns[:, None, :, 2]

@@ -124,7 +124,9 @@ class RoomTask(Task):
         return (position - previous_position).norm(dim=1) / start_distance
 
 
-def uniform_in_room(rng: np.random.Generator, room: Sequence[float], margin: float, shape: tuple[int, ...]) -> np.ndarray:
+def uniform_in_room(
+    rng: np.random.Generator, room: Sequence[float], margin: float, shape: tuple[int, ...]
+) -> np.ndarray:
     """Points (*shape, 3) at least `margin` (m) away from walls, floor and ceiling."""
     length, width, height = room
     low = np.array([margin - length / 2, margin - width / 2, margin])

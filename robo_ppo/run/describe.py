@@ -1,0 +1,103 @@
+"""The composed task as a table: what is sensed, observed, paid for and varied. Printed before a training begins."""
+
+from collections.abc import Sequence
+
+from robo_ppo.config import RunConfig
+from robo_ppo.env.environment import Environment
+
+
+def describe(config: RunConfig, environment: Environment) -> str:
+    """The table, as text for a terminal."""
+    task, robot, options = environment.task, environment.task.robot, environment.options
+    sizes = environment.observation_sizes
+    parts = [
+        f"{config.task.name} · {robot.name} ({config.robot.action}) · control {1 / options.control_period:g} Hz, "
+        f"physics {options.decimation / options.control_period:g} Hz, {config.task.episode_seconds:g} s episodes",
+        _section(
+            "measurements: what the policy gets, on board too",
+            ["name", "size", "unit", "frame", "noise", "bias", "lost", "delay (s)"],
+            _measurements(environment),
+        ),
+        _section(
+            f"observation: policy {sizes['policy']} numbers, critic {sizes['critic']}",
+            ["signal", "size", "unit", "frame", "seen by"],
+            _observations(environment),
+        ),
+        _section("reward: sum of weight × term, per step", ["term", "weight", "settings"], _reward(config)),
+        _section(
+            "episodes end with",
+            ["signal", "counts as"],
+            [
+                ["success", "success"],
+                *[[f, "failure"] for f in task.failures],
+                ["timeout", f"cut after {options.max_episode_steps} steps"],
+            ],
+        ),
+        _section("commands", ["name", "unit", "from", "to"], _commands(environment)),
+        _section(
+            "varied from episode to episode", ["parameter", "from", "to", "unit"], _randomization(config, environment)
+        ),
+        f"networks: policy {list(config.policy.hidden)}, critic {list(config.policy.critic_hidden)}, {config.policy.activation}; "
+        f"{config.num_envs} environments in {config.ranks} rank(s), {config.total_steps / 1e6:g} M steps at most, seed {config.seed}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _measurements(environment: Environment) -> list[list[str]]:
+    rows: list[list[str]] = []
+    for m in environment.sensors.layout:
+        errors = m.errors
+        delay = "" if errors.delay[1] == 0 else f"{errors.delay[0]:g} … {errors.delay[1]:g}"
+        numbers = [f"{value:g}" if value else "" for value in (errors.noise, errors.bias, errors.dropout)]
+        rows.append([m.name, _size(m.shape), m.quantity.unit, m.quantity.frame, *numbers, delay])
+    return rows
+
+
+def _observations(environment: Environment) -> list[list[str]]:
+    table = environment.table
+    critic_shapes = table.shapes(table.graph(environment.critic)) if environment.critic else {}
+    rows: list[list[str]] = []
+    for name in (*environment.onboard.signals, *environment.critic):
+        quantity = table.quantity(name)
+        own = name in environment.onboard.sizes
+        shape = environment.onboard.sizes[name] if own else critic_shapes[name]
+        rows.append([name, _size(shape), quantity.unit, quantity.frame, "policy, critic" if own else "critic"])
+    return rows
+
+
+def _reward(config: RunConfig) -> list[list[str]]:
+    rows: list[list[str]] = []
+    for name, settings in config.reward.items():
+        rest = ", ".join(f"{key}={value}" for key, value in settings.items() if key != "weight")
+        rows.append([name, f"{settings['weight']:g}", rest])
+    return rows
+
+
+def _commands(environment: Environment) -> list[list[str]]:
+    action = environment.task.robot.action
+    return [
+        [n, u, f"{a:.4g}", f"{b:.4g}"]
+        for n, u, a, b in zip(action.names, action.units, action.lower, action.upper, strict=True)
+    ]
+
+
+def _randomization(config: RunConfig, environment: Environment) -> list[list[str]]:
+    parameters = environment.task.robot.parameters()
+    rows = [
+        [n, f"{a:g}", f"{b:g}", "factor" if parameters[n].scales else parameters[n].unit]
+        for n, (a, b) in environment.randomization.ranges.items()
+    ]
+    return rows or [["nothing", "", "", ""]]
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) or "1"
+
+
+def _section(title: str, header: list[str], rows: list[list[str]]) -> str:
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [header, *rows]
+    ]
+    return "\n".join([title, *("  " + line for line in lines)])
