@@ -16,18 +16,10 @@ from robo_ppo.env.environment import Environment
 from robo_ppo.env.observations import Onboard
 from robo_ppo.env.robot import ActionInterface
 from robo_ppo.errors import UserError
-from robo_ppo.export.bundle import (
-    STATE_IN,
-    Array,
-    Bundle,
-    Contract,
-    Port,
-    StateSlice,
-    Training,
-    read_bundle,
-    write_bundle,
-)
+from robo_ppo.export.bundle import Bundle, read_bundle, write_bundle
+from robo_ppo.export.contract import STATE_IN, STATE_OUT, Array, Contract, Port, StateSlice, Training
 from robo_ppo.export.onnx import to_onnx
+from robo_ppo.export.runtime import Policy
 from robo_ppo.export.verify import TOLERANCE, compare_with_torch, record_golden
 from robo_ppo.learn.actor_critic import ActorCritic
 
@@ -59,7 +51,7 @@ class OnboardPolicy(nn.Module):
         remembered = [_Part(name, shape) for name, shape in onboard.remembered.items()]
         self.parts = [_Part("last_action", (action.size,)), *([_Part(STARTED, ()), *remembered] if remembered else [])]
         self.input_names = (*onboard.measurements, STATE_IN)
-        self.output_names = (*action.names, "state_out")
+        self.output_names = (*action.names, STATE_OUT)
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         """Commands (n,) in the action interface's order, then the packed state (n, S)."""
@@ -128,7 +120,7 @@ def export_policy(
     try:
         write_bundle(unchecked, to_onnx(module, inputs, module.output_names), contract)
         bundle = read_bundle(unchecked)
-        difference = compare_with_torch(bundle.policy(), module, samples)
+        difference = compare_with_torch(Policy(bundle), module, samples)
         if not difference <= TOLERANCE:
             raise UserError(
                 f"the exported policy differs from the trained one by {difference:.2e}, more than {TOLERANCE:.0e}"

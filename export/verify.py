@@ -6,7 +6,7 @@ controller on board, the C code.
     golden = record_golden(module, {"position": positions, "attitude": attitudes}, ["motors"], initial_state)
     ...                                                            # write_bundle with a contract that holds it
     assert verify("policy.onnx").passed
-    assert compare_with_torch(read_bundle("policy.onnx").policy(), module, samples) <= TOLERANCE
+    assert compare_with_torch(Policy(read_bundle("policy.onnx")), module, samples) <= TOLERANCE
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from robo_ppo.export.bundle import STATE_IN, Array, Golden, read_bundle
+from robo_ppo.export.bundle import read_bundle
+from robo_ppo.export.contract import STATE_IN, Array, Golden
+from robo_ppo.export.runtime import Policy
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from robo_ppo.export.bundle import Policy
 
 TOLERANCE = 1e-5
 
@@ -46,7 +46,7 @@ def verify(path: str | Path, tolerance: float = TOLERANCE) -> Verification:
 
     UserError when the file is not a bundle that can be read.
     """
-    policy = read_bundle(path).policy()
+    policy = Policy(read_bundle(path))
     golden = policy.contract.golden
     steps = len(next(iter(golden.inputs.values())))
     errors = dict.fromkeys(golden.outputs, 0.0)
@@ -81,7 +81,7 @@ def record_golden(
     return Golden(inputs=inputs, outputs={name: np.concatenate(values) for name, values in outputs.items()})
 
 
-def compare_with_torch(policy: "Policy", module: "nn.Module", samples: Mapping[str, Array], steps: int = 8) -> float:
+def compare_with_torch(policy: Policy, module: "nn.Module", samples: Mapping[str, Array], steps: int = 8) -> float:
     """The largest absolute difference in commands and state between an exported policy and the module, over all rows.
 
     `samples` are K measurements by name, (K, *shape). The first step runs all of them from the initial state; each

@@ -21,7 +21,8 @@ from robo_ppo.env.environment import Environment, Observation
 from robo_ppo.env.scenes import Split
 from robo_ppo.env.task import SUCCESS
 from robo_ppo.errors import UserError
-from robo_ppo.export.bundle import Bundle, Policy, read_bundle, replace_evaluation
+from robo_ppo.export.bundle import Bundle, read_bundle, replace_evaluation
+from robo_ppo.export.runtime import Policy
 from robo_ppo.run import folder as folders
 from robo_ppo.run.episodes import Episodes, recorded_signals, run_episodes
 from robo_ppo.run.plots import learning_curves, trajectories
@@ -98,7 +99,7 @@ def fly(config: RunConfig, bundle: Bundle, options: Options) -> tuple[Episodes, 
     environment = build(
         config, options.split, at_once, episodes=options.episodes, extra_signals=recorded_signals(make_task(config))
     )
-    policy = OnnxPolicy(environment, bundle.policy(max(1, config.threads)))
+    policy = OnnxPolicy(environment, Policy(bundle, max(1, config.threads)))
     parts: list[Episodes] = []
     for first in range(0, options.episodes, at_once):
         parts.append(

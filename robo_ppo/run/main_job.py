@@ -76,7 +76,7 @@ def export(config: RunConfig, folder: Path, steps: int) -> "Bundle":
     import torch
 
     from robo_ppo.env.build import build
-    from robo_ppo.export.bundle import Training
+    from robo_ppo.export.contract import Training
     from robo_ppo.export.policy import export_policy, measured_sequence
     from robo_ppo.run import checkpoint
     from robo_ppo.run.train import load_model, make_model

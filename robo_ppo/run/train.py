@@ -122,7 +122,7 @@ class Trainer:
             started, steps_before = time.monotonic(), self.steps
             while self.steps < config.total_steps:
                 began = time.monotonic()
-                statistics = self._iterate()
+                statistics = self.iterate()
                 self.steps += per_iteration
                 totals, told_to_stop = self._sum_up(self.environment.take_totals())
                 self._raise_level(totals)
@@ -155,25 +155,28 @@ class Trainer:
             log.close()
         return TrainingResult(self.steps, self.seconds, self.best, stopped_by)
 
-    def _iterate(self) -> Statistics:
+    def iterate(self) -> Statistics:
         """Collect one rollout and learn from it."""
-        ppo, environment = self.ppo, self.environment
         self._lower_learning_rate_cap()
+        self.collect()
+        return self.ppo.update(self.observation["critic"])
+
+    @torch.no_grad()
+    def collect(self) -> None:
+        """Fill the rollout with steps of every environment."""
         observation = self.observation
-        with torch.no_grad():
-            for step in range(self.config.ppo.horizon):
-                transition = environment.step(ppo.act(step, observation))
-                ppo.record(
-                    step,
-                    transition.reward,
-                    transition.terminated,
-                    transition.truncated,
-                    transition.valid,
-                    transition.final_observation["critic"],
-                )
-                observation = transition.observation
+        for step in range(self.config.ppo.horizon):
+            transition = self.environment.step(self.ppo.act(step, observation))
+            self.ppo.record(
+                step,
+                transition.reward,
+                transition.terminated,
+                transition.truncated,
+                transition.valid,
+                transition.final_observation["critic"],
+            )
+            observation = transition.observation
         self.observation = observation
-        return ppo.update(observation["critic"])
 
     def _lower_learning_rate_cap(self) -> None:
         settings, done = self.config.ppo, self.steps / self.config.total_steps

@@ -115,29 +115,26 @@ class UavNav(RoomTask):
         return torch.square(1.0 - ranges / self.settings.range)
 
     def _nearest_column(self, position: Tensor, heading_direction: Tensor, columns: Tensor) -> Tensor:
-        """Distance to the nearest point of a column within each sector (n, sectors)."""
+        """Distance to the nearest point of a column within each sector (n, sectors).
+
+        The columns come first in the layout, and what a ray misses is moved far away by arithmetic: masks and minima along
+        a middle axis take several times as long on a CPU.
+        """
+        x, y, radius = columns.permute(2, 1, 0).contiguous().unbind(0)  # (columns, n)
+        x, y = x - position[:, 0], y - position[:, 1]
         cosine, sine = heading_direction.unbind(1)
-        offset = columns[..., :2] - position.unsqueeze(1)
-        ahead = offset[..., 0] * cosine.unsqueeze(1) + offset[..., 1] * sine.unsqueeze(1)
-        left = offset[..., 1] * cosine.unsqueeze(1) - offset[..., 0] * sine.unsqueeze(1)
-        in_heading = torch.stack((ahead, left), -1)  # (n, columns, 2)
+        in_heading = torch.stack((x * cosine + y * sine, y * cosine - x * sine), -1)  # (columns, n, 2)
         middle = self._sector_directions(position)
         half_width = math.pi / self.settings.sectors
-        along, across = (
-            in_heading @ middle[0],
-            (in_heading @ middle[1]).abs_(),
-        )  # (n, columns, sectors): d·cos Δ, d·|sin Δ|
+        along, across = in_heading @ middle[0], (in_heading @ middle[1]).abs_()  # (columns, n, sectors): d·cos Δ, d·|sin Δ|
         # The ray of the sector nearest to the column's centre is off by δ = max(|Δ| - half width, 0).
         off = (across * math.cos(half_width)).sub_(along, alpha=math.sin(half_width)).relu_()  # d·sin δ
-        radius = columns[..., 2:3]
-        depth = torch.addcmul(
-            radius * radius, off, off, value=-1.0
-        )  # squared half chord; negative where the ray misses
-        distance_squared = (offset * offset).sum(-1, keepdim=True)
-        to_middle = torch.addcmul(distance_squared, off, off, value=-1.0).sqrt_()
-        hit = (depth >= 0.0) & (along + across * math.tan(half_width) > 0.0)
-        near = to_middle.sub_(depth.clamp_min_(0.0).sqrt_())
-        return torch.where(hit, near, self.settings.range).amin(1)
+        depth = torch.addcmul((radius * radius).unsqueeze(-1), off, off, value=-1.0)  # squared half chord; < 0: a miss
+        to_middle = torch.addcmul((x * x + y * y).unsqueeze(-1), off, off, value=-1.0).relu_().sqrt_()
+        behind = along.add_(across, alpha=math.tan(half_width)).neg_().relu_()
+        missed = torch.relu(-depth).add_(behind)
+        near = to_middle.sub_(depth.relu_().sqrt_()).add_(missed, alpha=FAR_AWAY * FAR_AWAY)
+        return near.amin(0)
 
     def _nearest_wall(self, position: Tensor, heading_direction: Tensor) -> Tensor:
         """Distance to a wall along the middle of each sector (n, sectors)."""

@@ -40,6 +40,11 @@ def closing_speed(clearance: Tensor, previous_clearance: Tensor, *, margin: floa
     return -inside * torch.clamp(previous_clearance - clearance, min=0.0)
 
 
+def excess_speed(speed: Tensor, *, limit: float) -> Tensor:
+    """Squared speed beyond a limit (m/s): what is seen late can only be avoided by who flies slowly."""
+    return -torch.square(torch.clamp(speed - limit, min=0.0))
+
+
 def action_change(last_action: Tensor, previous_last_action: Tensor) -> Tensor:
     """Squared change of the action from the step before, in its own range of -1 to 1."""
     return -torch.square(last_action - previous_last_action).sum(1)

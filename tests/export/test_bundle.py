@@ -19,13 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robo_ppo.errors import UserError
-from robo_ppo.export.bundle import (
-    Contract,
-    contract_to_json,
-    read_bundle,
-    replace_evaluation,
-    write_bundle,
-)
+from robo_ppo.export.bundle import read_bundle, replace_evaluation, write_bundle
+from robo_ppo.export.contract import Contract, contract_to_json
+from robo_ppo.export.runtime import Policy
 
 Forge = Callable[[onnx.ModelProto, str], Path]
 
@@ -275,4 +271,4 @@ def test_a_bundle_that_onnxruntime_refuses_is_a_users_mistake(forge: Forge, mode
     broken = copy_of(model)
     broken.graph.node[0].op_type = "Conncat"
     with pytest.raises(UserError, match=r"onnxruntime cannot load .*Conncat"):
-        read_bundle(forge(broken, json.dumps(document))).policy()
+        Policy(read_bundle(forge(broken, json.dumps(document))))

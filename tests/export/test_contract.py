@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robo_ppo.export.bundle import (
+from robo_ppo.export.contract import (
     Contract,
     Golden,
     Port,

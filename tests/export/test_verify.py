@@ -12,7 +12,9 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from robo_ppo.errors import UserError
-from robo_ppo.export.bundle import Contract, read_bundle, write_bundle
+from robo_ppo.export.bundle import read_bundle, write_bundle
+from robo_ppo.export.contract import Contract
+from robo_ppo.export.runtime import Policy
 from robo_ppo.export.verify import Verification, compare_with_torch, record_golden, verify
 
 
@@ -47,7 +49,7 @@ def test_nan_never_passes() -> None:
 
 
 def test_ten_thousand_measurements_agree_with_torch(path: Path, module: nn.Module) -> None:
-    policy = read_bundle(path).policy(threads=2)
+    policy = Policy(read_bundle(path), threads=2)
     random = np.random.default_rng(0)
     shapes = {port.name: port.shape for port in policy.contract.inputs}
     samples = {name: 3.0 * random.normal(size=(10_000, *shape)).astype(np.float32) for name, shape in shapes.items()}
@@ -55,7 +57,7 @@ def test_ten_thousand_measurements_agree_with_torch(path: Path, module: nn.Modul
 
 
 def test_a_difference_that_only_a_state_shows_is_found(path: Path, module: nn.Module) -> None:
-    policy = read_bundle(path).policy()
+    policy = Policy(read_bundle(path))
     samples = {port.name: np.ones((4, *port.shape), np.float32) for port in policy.contract.inputs}
 
     class Forgetful(nn.Module):
@@ -74,7 +76,7 @@ def test_a_difference_in_the_weights_is_found(path: Path, module: nn.Module) -> 
     other = copy.deepcopy(module)
     with torch.no_grad():
         next(other.parameters()).mul_(1.01)
-    policy = read_bundle(path).policy()
+    policy = Policy(read_bundle(path))
     samples = {port.name: np.ones((4, *port.shape), np.float32) for port in policy.contract.inputs}
     assert compare_with_torch(policy, other, samples) > 1e-4
 

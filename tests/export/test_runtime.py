@@ -7,14 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robo_ppo.export.bundle import Contract, Policy, Port, Training, read_bundle, write_bundle
+from robo_ppo.export.bundle import read_bundle, write_bundle
+from robo_ppo.export.contract import Contract, Port, Training
 from robo_ppo.export.onnx import to_onnx
+from robo_ppo.export.runtime import Policy
 from robo_ppo.export.verify import compare_with_torch, record_golden, verify
 
 
 @pytest.fixture
 def policy(path: Path) -> Policy:
-    return read_bundle(path).policy()
+    return Policy(read_bundle(path))
 
 
 def measurements(policy: Policy, rows: int) -> dict[str, np.ndarray]:
@@ -51,7 +53,7 @@ def test_commands_come_by_name_in_order(policy: Policy) -> None:
 
 
 def test_threads_do_not_change_the_result(path: Path) -> None:
-    one, two = read_bundle(path).policy(), read_bundle(path).policy(threads=2)
+    one, two = Policy(read_bundle(path)), Policy(read_bundle(path), threads=2)
     commands, _ = one(measurements(one, 64), one.initial_state(64))
     again, _ = two(measurements(two, 64), two.initial_state(64))
     np.testing.assert_allclose(commands["thrust"], again["thrust"], atol=1e-6)
@@ -94,7 +96,7 @@ def test_a_policy_may_have_no_state_and_a_scalar_input(tmp_path: Path) -> None:
     )
     model = to_onnx(Gain(), {"height": torch.zeros(1)}, ["thrust"])
     write_bundle(tmp_path / "gain.onnx", model, contract)
-    policy = read_bundle(tmp_path / "gain.onnx").policy()
+    policy = Policy(read_bundle(tmp_path / "gain.onnx"))
     commands, state = policy(heights, policy.initial_state(6))
     np.testing.assert_array_equal(commands["thrust"], 2.0 * heights["height"][:, None])
     assert state.shape == (6, 0)
