@@ -8,8 +8,8 @@ Measured in one run, in turn, all of it with all cores and the shipped configura
 (d) training: (c) and the update
 (e) the matrix products of (c) and the update alone: the same shapes, batches and epochs
 
-The ranks of a training run side by side here as well, each a process of its own. Every part is measured several times in
-turn with the others, and the medians are reported. Writes benchmarks/results/throughput_<machine>.json and .png.
+The ranks of a training run side by side here as well, each a process of its own. Every part is measured several times
+in turn with the others, and the medians are reported. Writes benchmarks/results/throughput_<machine>.json and .png.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -35,7 +36,7 @@ PARTS = ("physics", "environment", "inference", "training", "matrix products")
 
 def main() -> None:
     """Measure, print a table, write JSON and a plot."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Where the time goes in a training on this machine.")
     parser.add_argument("overrides", nargs="*", help="configuration, as for train.py")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each part in each repeat")
@@ -45,7 +46,9 @@ def main() -> None:
     results = measure(config, arguments.repeats, arguments.seconds)
     print(table(results))
     arguments.out.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^a-z0-9]+", "_", f"{results['machine']['processor']}_{results['machine']['cores']}_cores".lower()).strip("_")
+    name = re.sub(
+        r"[^a-z0-9]+", "_", f"{results['machine']['processor']}_{results['machine']['cores']}_cores".lower()
+    ).strip("_")
     path = arguments.out / f"throughput_{name}.json"
     path.write_text(json.dumps(results, indent=2) + "\n")
     _plot(results, path.with_suffix(".png"))
@@ -58,7 +61,8 @@ def measure(config: RunConfig, repeats: int, seconds: float) -> dict[str, Any]:
     barrier, queue = context.Barrier(config.ranks), context.Queue()
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(29500 + os.getpid() % 2000)}
     processes = [
-        context.Process(target=_rank, args=(config, rank, barrier, queue, repeats, seconds)) for rank in range(config.ranks)
+        context.Process(target=_rank, args=(config, rank, barrier, queue, repeats, seconds))
+        for rank in range(config.ranks)
     ]
     for process in processes:
         process.start()
@@ -71,18 +75,26 @@ def measure(config: RunConfig, repeats: int, seconds: float) -> dict[str, Any]:
         for part in PARTS
     }
     median = {part: statistics.median(values) for part, values in times.items()}
-    outside = [(t - p) / m for t, p, m in zip(times["training"], times["physics"], times["matrix products"], strict=True)]
+    outside = [
+        (t - p) / m for t, p, m in zip(times["training"], times["physics"], times["matrix products"], strict=True)
+    ]
     limit = [p / t for t, p in zip(times["training"], times["physics"], strict=True)]
     return {
         "task": config.task.name,
         "num_envs": config.num_envs,
         "ranks": config.ranks,
         "decimation": config.task.decimation,
-        "networks": {"policy": list(config.policy.hidden), "critic": list(config.policy.critic_hidden), "activation": config.policy.activation},
+        "networks": {
+            "policy": list(config.policy.hidden),
+            "critic": list(config.policy.critic_hidden),
+            "activation": config.policy.activation,
+        },
         "epochs": config.ppo.epochs,
         "horizon": config.ppo.horizon,
         "minibatches": config.ppo.minibatches,
-        "microseconds_per_step": {part: {"median": median[part], "min": min(v), "max": max(v)} for part, v in times.items()},
+        "microseconds_per_step": {
+            part: {"median": median[part], "min": min(v), "max": max(v)} for part, v in times.items()
+        },
         "steps_per_second": {part: 1e6 / value for part, value in median.items() if part != "matrix products"},
         "training_over_physics_limit": statistics.median(limit),
         "outside_physics_over_matrix_products": statistics.median(outside),
@@ -108,7 +120,9 @@ def table(results: dict[str, Any]) -> str:
     lines.append(f"\ntraining ÷ physics limit: {results['training_over_physics_limit']:.2f}")
     lines.append(f"time outside physics ÷ matrix products: {results['outside_physics_over_matrix_products']:.2f}")
     where = results["machine"]
-    lines.append(f"{results['num_envs']} environments in {results['ranks']} ranks on {where['processor']}, {where['cores']} cores")
+    lines.append(
+        f"{results['num_envs']} environments, {results['ranks']} ranks, {where['processor']}, {where['cores']} cores"
+    )
     return "\n".join(lines)
 
 
@@ -116,8 +130,8 @@ def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     import torch
 
-    from robo_ppo.run.distributed import cores
     from robo_ppo.run.folder import versions
+    from robo_ppo.run.resolve import cores
 
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
@@ -125,7 +139,13 @@ def machine() -> dict[str, Any]:
         found = re.search(r"model name\s*:\s*(.+)", info.read_text())
         model = found.group(1).strip() if found else model
     flags = torch.backends.cpu.get_cpu_capability()
-    return {"processor": model, "cores": cores(), "vector_instructions": flags, "system": platform.system(), "versions": versions()}
+    return {
+        "processor": model,
+        "cores": cores(),
+        "vector_instructions": flags,
+        "system": platform.system(),
+        "versions": versions(),
+    }
 
 
 def _rank(config: RunConfig, rank: int, barrier: Barrier, queue: Any, repeats: int, seconds: float) -> None:
@@ -212,8 +232,11 @@ def _training(trainer: Any) -> Callable[[], None]:
 
 
 def _matrix_products(config: RunConfig, trainer: Any, own: int) -> Callable[[], None]:
-    """Every matrix product of an iteration, on tensors that are there already: forward for acting, then forward, the gradient of
-    the weights and the gradient of the inputs (but for the first layer) for each minibatch and epoch."""
+    """Every matrix product of an iteration, on tensors that are there already.
+
+    Forward for acting; then, for each minibatch and epoch, forward, the gradient of the weights, and the gradient of
+    the inputs (but for the first layer, whose inputs need none).
+    """
     import torch
 
     ppo, sizes = config.ppo, trainer.environment.observation_sizes
@@ -225,7 +248,7 @@ def _matrix_products(config: RunConfig, trainer: Any, own: int) -> Callable[[], 
     def products(rows: int, backward: bool) -> list[tuple[Any, Any, Any]]:
         found: list[tuple[Any, Any, Any]] = []
         for layers in networks:
-            for number, (a, b) in enumerate(zip(layers[:-1], layers[1:], strict=True)):
+            for number, (a, b) in enumerate(pairwise(layers)):
                 x, w, y = torch.randn(rows, a), torch.randn(b, a), torch.randn(rows, b)
                 found.append((x, w.t(), torch.empty(rows, b)))
                 if backward:
@@ -271,11 +294,25 @@ def _plot(results: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(7, 2.6), layout="constrained")
     axes = figure.subplots()
     medians = [times[part]["median"] for part in PARTS]
-    spread = [[m - times[p]["min"] for m, p in zip(medians, PARTS, strict=True)], [times[p]["max"] - m for m, p in zip(medians, PARTS, strict=True)]]
-    axes.barh(labels, medians, xerr=spread, color=["#1f5fa8", "#6b95c4", "#6b95c4", "#d9700f", "#9aa4ae"], ecolor="#555", height=0.65)
+    spread = [
+        [m - times[p]["min"] for m, p in zip(medians, PARTS, strict=True)],
+        [times[p]["max"] - m for m, p in zip(medians, PARTS, strict=True)],
+    ]
+    axes.barh(
+        labels,
+        medians,
+        xerr=spread,
+        color=["#1f5fa8", "#6b95c4", "#6b95c4", "#d9700f", "#9aa4ae"],
+        ecolor="#555",
+        height=0.65,
+    )
     axes.invert_yaxis()
     axes.set_xlabel("µs per environment step, all cores (median; lines: all repeats)")
-    axes.set_title(f"{results['task']}, {results['machine']['processor']}, {results['machine']['cores']} cores", loc="left", fontsize=10)
+    axes.set_title(
+        f"{results['task']}, {results['machine']['processor']}, {results['machine']['cores']} cores",
+        loc="left",
+        fontsize=10,
+    )
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.savefig(path, dpi=150)

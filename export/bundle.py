@@ -1,7 +1,7 @@
 """The bundle: one ONNX file that carries a policy and its whole contract with a vehicle.
 
-The graph takes measurements and `state_in` and gives commands and `state_out`; everything between is inside it. Its only
-metadata is the JSON of a `Contract` (`robo_ppo.export.contract`).
+The graph takes measurements and `state_in` and gives commands and `state_out`; everything between is inside it. Its
+only metadata is the JSON of a `Contract` (`robo_ppo.export.contract`).
 
     write_bundle("policy.onnx", model, contract)
     bundle = read_bundle("policy.onnx")              # refuses, with the reason, what it cannot vouch for
@@ -71,7 +71,7 @@ def read_bundle(path: str | Path) -> Bundle:
 def replace_evaluation(path: str | Path, evaluation: Mapping[str, object]) -> Contract:
     """Rewrite a bundle with the result of its evaluation (plain JSON, finite numbers) and a new hash."""
     bundle = read_bundle(path)
-    return write_bundle(path, _parse(bundle.model), dataclasses.replace(bundle.contract, evaluation=evaluation))
+    return write_bundle(path, parse_model(bundle.model), dataclasses.replace(bundle.contract, evaluation=evaluation))
 
 
 def _seal(model: "onnx.ModelProto", contract: Contract) -> bytes:
@@ -94,7 +94,7 @@ def _digest(data: bytes, document: str) -> tuple[int, str]:
 
 def _open(data: bytes) -> Bundle:
     """Check everything about the bytes of a bundle; ValueError with the reason."""
-    model = _parse(data)
+    model = parse_model(data)
     # Protobuf gives bytes instead of text where an alteration broke the encoding.
     documents = [str(entry.value) for entry in model.metadata_props if entry.key == METADATA_KEY]
     if len(documents) != 1:
@@ -108,7 +108,8 @@ def _open(data: bytes) -> Bundle:
     return Bundle(contract, data)
 
 
-def _parse(data: bytes) -> "onnx.ModelProto":
+def parse_model(data: bytes) -> "onnx.ModelProto":
+    """The ONNX model in the bytes of a file; ValueError if there is none."""
     import onnx
     from google.protobuf.message import DecodeError
 

@@ -15,7 +15,7 @@ import json
 import math
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
@@ -88,12 +88,17 @@ class StateSlice:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Where the weights come from; `config` is the run's resolved YAML."""
+    """Where the weights come from; `config` is the run's resolved YAML.
+
+    `learner` holds, flattened, what training needs to go on from this policy and the graph does not have, by the names
+    of the learner's own tensors (`robo_ppo.export.weights`); a vehicle does not need it.
+    """
 
     commit: str
     seed: int
     steps: int
     config: str
+    learner: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -83,13 +83,14 @@ def _strip(model: "onnx.ModelProto") -> None:
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Silence the exporter's log and warnings, which are about its own internals."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    """Silence the exporter's logs and warnings, which are about its own internals."""
+    levels = {log: log.level for log in map(logging.getLogger, ("torch.onnx", "onnxscript", "onnx_ir"))}
+    for log in levels:
+        log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        for log, level in levels.items():
+            log.setLevel(level)

@@ -1,12 +1,15 @@
 """From a trained model to a bundle: the module that is traced, and the contract that goes with it.
 
-`OnboardPolicy` is everything between the sensors and the actuators: the observation (`robo_ppo.env.observations.Onboard`, the
-very object that trained), the normaliser, the network's mean, and the scaling to commands. Its inputs are measurements and the
-packed state; the state holds what the controller remembers from step to step.
+`OnboardPolicy` is everything between the sensors and the actuators: the observation (the very
+`robo_ppo.env.observations.Onboard` that trained), the normaliser, the network's mean, and the scaling to commands. Its
+inputs are measurements and the packed state; the state holds what the controller remembers from step to step.
+
+    bundle = export_policy(path, "uav_nav", environment, model, samples, versions, training)
 """
 
+import dataclasses
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,23 +23,13 @@ from robo_ppo.export.bundle import Bundle, read_bundle, write_bundle
 from robo_ppo.export.contract import STATE_IN, STATE_OUT, Array, Contract, Port, StateSlice, Training
 from robo_ppo.export.onnx import to_onnx
 from robo_ppo.export.runtime import Policy
-from robo_ppo.export.verify import TOLERANCE, compare_with_torch, record_golden
+from robo_ppo.export.verify import TOLERANCE, compare_with_torch, record_golden, verify
+from robo_ppo.export.weights import beside_the_graph, same_policy
 from robo_ppo.learn.actor_critic import ActorCritic
 
+GOLDEN_STEPS = 32
 STARTED = "started"
 """Part of the state: 0 before the first step, whose `previous_` values are its own."""
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A named piece of the packed state."""
-
-    name: str
-    shape: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        return torch.Size(self.shape).numel()
 
 
 class OnboardPolicy(nn.Module):
@@ -48,30 +41,35 @@ class OnboardPolicy(nn.Module):
         self._onboard, self._action = onboard, action
         self.normalizer = model.normalizers["policy"]
         self.actor = model.actor
-        remembered = [_Part(name, shape) for name, shape in onboard.remembered.items()]
-        self.parts = [_Part("last_action", (action.size,)), *([_Part(STARTED, ()), *remembered] if remembered else [])]
+        remembered = {STARTED: (), **onboard.remembered} if onboard.remembered else {}
+        self.state_shapes: dict[str, tuple[int, ...]] = {"last_action": (action.size,), **remembered}
         self.input_names = (*onboard.measurements, STATE_IN)
         self.output_names = (*action.names, STATE_OUT)
+
+    @property
+    def state_sizes(self) -> list[int]:
+        """Numbers in each part of the packed state, in order."""
+        return [math.prod(shape) for shape in self.state_shapes.values()]
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         """Commands (n,) in the action interface's order, then the packed state (n, S)."""
         state = self._unpack(inputs[STATE_IN])
         known = {name: inputs[name] for name in self._onboard.measurements} | state
-        observation, remember = self._onboard.observe(known)
-        if remember:
-            # In the first step the present counts as the step before, as it does when an episode begins.
+        # In the first step the present counts as the step before, as it does when an episode begins.
+        for _ in range(self._onboard.rounds_to_begin):
+            _, present = self._onboard.observe(known)
             started = state[STARTED] > 0.5
-            earlier = {n: torch.where(_like(started, state[n]), state[n], v) for n, v in remember.items()}
-            observation, remember = self._onboard.observe(known | earlier)
+            known |= {name: torch.where(_like(started, now), state[name], now) for name, now in present.items()}
+        observation, remember = self._onboard.observe(known)
         action = self.actor(self.normalizer(observation)).clamp(-1.0, 1.0)
         commands = self._action.command(action)
         following = {"last_action": action, STARTED: torch.ones_like(action[:, 0]), **remember}
-        packed = torch.cat([following[part.name].reshape(-1, part.size) for part in self.parts], 1)
-        return (*commands.unbind(1), packed)
+        pieces = [following[name].reshape(-1, math.prod(shape)) for name, shape in self.state_shapes.items()]
+        return (*commands.unbind(1), torch.cat(pieces, 1))
 
     def _unpack(self, packed: Tensor) -> dict[str, Tensor]:
-        pieces = packed.split([part.size for part in self.parts], 1)
-        return {part.name: piece.reshape(-1, *part.shape) for part, piece in zip(self.parts, pieces, strict=True)}
+        pieces = zip(self.state_shapes.items(), packed.split(self.state_sizes, 1), strict=True)
+        return {name: piece.reshape(-1, *shape) for (name, shape), piece in pieces}
 
 
 def _like(mask: Tensor, values: Tensor) -> Tensor:
@@ -80,6 +78,7 @@ def _like(mask: Tensor, values: Tensor) -> Tensor:
 
 def export_policy(
     path: Path,
+    task: str,
     environment: Environment,
     model: ActorCritic,
     samples: Mapping[str, Array],
@@ -88,51 +87,64 @@ def export_policy(
 ) -> Bundle:
     """Write the bundle of a trained model and check it against torch.
 
-    `samples` are measurements (K, *shape) by name, as the vehicle would have them one after another; the first of them
-    become the golden sequence, all of them the comparison. A difference beyond `TOLERANCE` is an error, and no file.
+    `task` is the task's name in the configuration; `samples` are measurements (K, *shape) by name, as the vehicle would
+    have them one after another: the first become the golden sequence, all of them the comparison. A difference beyond
+    `TOLERANCE`, or weights from which no training could go on, are an error, and no file; an earlier one stays.
     """
     module = OnboardPolicy(environment.onboard, model, environment.task.robot.action).eval()
-    state = torch.zeros(2, sum(part.size for part in module.parts))
+    state = torch.zeros(2, sum(module.state_sizes))
     inputs = {name: torch.as_tensor(samples[name][:2]) for name in environment.onboard.measurements} | {STATE_IN: state}
-    golden = record_golden(
-        module,
-        {n: samples[n][:32] for n in environment.onboard.measurements},
-        module.output_names[:-1],
-        state[0].numpy(),
-    )
-    action = environment.task.robot.action
+    first = {name: samples[name][:GOLDEN_STEPS] for name in environment.onboard.measurements}
+    measured, commanded = ports(environment)
+    graph = to_onnx(module, inputs, module.output_names)
     contract = Contract(
-        task=type(environment.task).__name__,
+        task=task,
         robot=environment.task.robot.name,
         control_period=environment.options.control_period,
-        inputs=tuple(_input_port(environment, name) for name in environment.onboard.measurements),
-        outputs=tuple(
-            Port(name=name, shape=(), unit=unit, lower=(low,), upper=(high,), note=action.note or None)
-            for name, unit, low, high in zip(action.names, action.units, action.lower, action.upper, strict=True)
+        inputs=measured,
+        outputs=commanded,
+        state=tuple(
+            StateSlice(name=name, shape=shape, initial=(0.0,) * math.prod(shape))
+            for name, shape in module.state_shapes.items()
         ),
-        state=tuple(StateSlice(name=p.name, shape=p.shape, initial=(0.0,) * p.size) for p in module.parts),
         limits=dict(environment.task.robot.limits),
         versions=versions,
-        training=training,
-        golden=golden,
+        training=dataclasses.replace(training, learner=beside_the_graph(model, graph)),
+        golden=record_golden(module, first, module.output_names[:-1], state[0].numpy()),
     )
     unchecked = path.with_suffix(".unchecked.onnx")
     try:
-        write_bundle(unchecked, to_onnx(module, inputs, module.output_names), contract)
+        write_bundle(unchecked, graph, contract)
         bundle = read_bundle(unchecked)
-        difference = compare_with_torch(Policy(bundle), module, samples)
-        if not difference <= TOLERANCE:
+        error = max(compare_with_torch(Policy(bundle), module, samples), verify(unchecked).max_error)
+        if not error <= TOLERANCE:
             raise UserError(
-                f"the exported policy differs from the trained one by {difference:.2e}, more than {TOLERANCE:.0e}"
+                f"the exported policy differs from the trained one by {error:.2e}, more than {TOLERANCE:.0e}"
             )
+        if not same_policy(bundle, model):
+            raise RuntimeError("the exported graph does not give the policy's weights back")
         unchecked.replace(path)
     finally:
         unchecked.unlink(missing_ok=True)
     return bundle
 
 
+def ports(environment: Environment) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    """What a policy of this environment takes from the vehicle, and what it commands."""
+    action = environment.task.robot.action
+    measured = tuple(_input_port(environment, name) for name in environment.onboard.measurements)
+    commanded = tuple(
+        Port(name=name, shape=(), unit=unit, lower=(low,), upper=(high,), note=action.note or None)
+        for name, unit, low, high in zip(action.names, action.units, action.lower, action.upper, strict=True)
+    )
+    return measured, commanded
+
+
 def measured_sequence(environment: Environment, actions: Sequence[Tensor]) -> dict[str, Array]:
-    """What every vehicle of an environment measures, after a reset and along the given actions: (steps · num_envs, *shape)."""
+    """What every vehicle of an environment measures after a reset and along the given actions, flight by flight.
+
+    Of n vehicles and k actions (n, action_size): (n · (k + 1), *shape) by name.
+    """
     environment.reset()
     seen = [environment.measured]
     with torch.no_grad():

@@ -85,24 +85,23 @@ def compare_with_torch(policy: Policy, module: "nn.Module", samples: Mapping[str
     """The largest absolute difference in commands and state between an exported policy and the module, over all rows.
 
     `samples` are K measurements by name, (K, *shape). The first step runs all of them from the initial state; each
-    later one gives every row another sample and its own state from the step before, so that an error in the state
-    shows and grows.
+    later one gives every row another sample and the state that torch had after the step before. Both start every step
+    from the same state: a policy may amplify its own last action, and rounding with it.
     """
     from robo_ppo.export.onnx import evaluating
 
     rows = len(next(iter(samples.values())))
     state = policy.initial_state(rows)
-    torch_state = state if policy.contract.state else None
     worst = 0.0
     with evaluating(module):
         for step in range(steps):
             measurements = {port.name: np.roll(samples[port.name], step, axis=0) for port in policy.contract.inputs}
-            commands, state = policy(measurements, state)
-            torch_commands, torch_state = _torch_step(module, measurements, torch_state)
-            for command, torch_command in zip(commands.values(), torch_commands, strict=True):
-                worst = _worst(worst, command, torch_command)
-            if torch_state is not None:
-                worst = _worst(worst, state, torch_state)
+            commands, next_state = policy(measurements, state)
+            expected, expected_state = _torch_step(module, measurements, state if policy.contract.state else None)
+            for command, expected_command in zip(commands.values(), expected, strict=True):
+                worst = _worst(worst, command, expected_command)
+            if expected_state is not None:
+                worst, state = _worst(worst, next_state, expected_state), expected_state
     return worst
 
 

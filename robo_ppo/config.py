@@ -157,7 +157,6 @@ class EvaluateConfig:
     split: str = "test"
     video: bool = True
     video_seconds: float = 16.0
-    seed: int = 0
     runs: str = "runs"
     randomization: RandomizationConfig | None = None  # None: as in training
 

@@ -3,8 +3,8 @@
 A vehicle is a folder with `<name>.xml` (MJCF with the sites `imu` and `rotor_…`, no actuators) and `parameters.yaml`
 (identified numbers with their source); its `robot.py` says only where they are. Two action interfaces:
 
-- `body_rates`: collective thrust (N) and roll, pitch and yaw rate (rad/s). The rate loop is a servo inside MuJoCo that stands
-  for the one of the vehicle's firmware: torque = inertia · (command - rate) / time constant, within torque limits.
+- `body_rates`: collective thrust (N) and roll, pitch and yaw rate (rad/s). The rate loop is a servo inside MuJoCo that
+  stands for the one of the vehicle's firmware: torque = inertia · (command - rate) / time constant, within limits.
 - `motors`: the thrust of each rotor (N).
 
 In both, thrust follows its command with the rotors' first-order lag. Drag is linear in the velocity through the air.
@@ -18,6 +18,7 @@ import mujoco
 import torch
 import yaml
 from torch import Tensor
+from typing_extensions import override
 
 from robo_ppo.env.robot import ActionInterface, Parameter, Robot, Scale
 from robo_ppo.env.rotations import rotate, rotate_inverse
@@ -46,9 +47,10 @@ class Multirotor(Robot):
         self.radius = self._numbers["vehicle_radius"]
         self.limits = {f"max_{axis}_rate_rad_s": 2.0 * self._numbers[f"rate_max_{axis}"] for axis in AXES}
 
+    @override
     def spec(self) -> mujoco.MjSpec:
         spec = mujoco.MjSpec.from_file(str(self._folder / f"{self.name}.xml"))
-        spec.option.gravity = (0.0, 0.0, -GRAVITY)
+        spec.option.gravity[:] = (0.0, 0.0, -GRAVITY)
         if self._action_name == "motors":
             for rotor in ROTORS:
                 self._add_thrust(spec, f"rotor_{rotor}", self._numbers[f"rotor_yaw_sign_{rotor}"])
@@ -58,10 +60,12 @@ class Multirotor(Robot):
                 self._add_rate_servo(spec, axis)
         return spec
 
+    @override
     def initial(self) -> dict[str, tuple[float, ...]]:
         per_rotor = self._numbers["mass"] * GRAVITY / len(ROTORS)
         return {"act": (per_rotor,) * 4 if self._action_name == "motors" else (4 * per_rotor,)}
 
+    @override
     def parameters(self) -> dict[str, Parameter]:
         thrust = tuple(range(4)) if self._action_name == "motors" else (0,)
         return {
@@ -74,6 +78,7 @@ class Multirotor(Robot):
             "wind_z": Parameter("m/s", 0.0),
         }
 
+    @override
     def drives(self) -> dict[str, str]:
         return {"qfrc_applied": "aerodynamic_force"}
 
@@ -141,7 +146,7 @@ class Multirotor(Robot):
         actuator.dyntype = mujoco.mjtDyn.mjDYN_FILTEREXACT
         actuator.dynprm[0] = self._numbers["rotor_time_constant"]
         actuator.ctrllimited = True
-        actuator.ctrlrange = (command.lower[0], command.upper[0])
+        actuator.ctrlrange[:] = (command.lower[0], command.upper[0])
 
     def _add_rate_servo(self, spec: mujoco.MjSpec, axis: str) -> None:
         number = AXES.index(axis)
@@ -153,4 +158,4 @@ class Multirotor(Robot):
         actuator.gainprm[0] = gain
         actuator.biasprm[2] = -gain
         actuator.ctrllimited, actuator.forcelimited = True, True
-        actuator.ctrlrange, actuator.forcerange = (-rate, rate), (-torque, torque)
+        actuator.ctrlrange[:], actuator.forcerange[:] = (-rate, rate), (-torque, torque)

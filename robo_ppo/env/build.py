@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 import torch
 
-from robo_ppo.config import MeasurementConfig, RunConfig
+from robo_ppo.config import MeasurementConfig, RunConfig, TaskConfig
 from robo_ppo.env.environment import Environment, EnvironmentOptions
 from robo_ppo.env.measurements import Measured, Sensors, scaled
 from robo_ppo.env.observations import Onboard
@@ -42,13 +42,15 @@ def build(
     """An environment of the configured task.
 
     Training environments draw from a bank of `episodes` scenes and begin at random ages; validation and test run the
-    episodes 0, 1, 2, … `episodes` - 1 of their split. Of several ranks, each runs its share of them. `extra_signals` are
-    computed besides what the task needs (metrics, readings).
+    episodes 0, 1, 2, … `episodes` - 1 of their split. Of several ranks, each runs its share of them. `extra_signals`
+    are computed besides what the task needs (metrics, readings).
     """
-    if num_envs < 1:
-        raise UserError(f"num_envs must be at least 1, not {num_envs}")
+    for name, number in (("num_envs", num_envs), ("episodes", episodes)):
+        if number < 1:
+            raise UserError(f"{name} must be at least 1, not {number}")
     task = make_task(config)
     robot, settings = task.robot, config.task
+    _check_times(settings)
     spec = robot.spec()
     spec.option.timestep = settings.timestep
     spec.compiler.discardvisual = True  # what is only to be looked at need not move with the physics
@@ -90,11 +92,10 @@ def build(
 
 def make_task(config: RunConfig) -> Task:
     """The task with its robot and settings."""
-    robot_class = _load(config.robot.entry_point, Robot, "robot.entry_point")
-    task_class = _load(config.task.entry_point, Task, "task.entry_point")
-    robot = robot_class(config.robot.action)
-    period = config.task.timestep * config.task.decimation
-    return task_class(robot, _settings(task_class.Settings, config.task.settings), period)
+    robot = _robot_class(config)(config.robot.action)
+    task_class = _task_class(config)
+    settings = _settings(task_class.Settings, config.task.settings)
+    return task_class(robot, settings, config.task.timestep * config.task.decimation)
 
 
 def signal_table(task: Task, randomization: Randomization, reward: Reward) -> tuple[SignalTable, dict[str, State]]:
@@ -109,7 +110,7 @@ def signal_table(task: Task, randomization: Randomization, reward: Reward) -> tu
     return SignalTable({**collect(*task.sources(), robot, task), **reward.signals}, leaves), states
 
 
-def _simulation(config: RunConfig, model: Any, num_envs: int) -> MujocoCpu:
+def _simulation(config: RunConfig, model: mujoco.MjModel, num_envs: int) -> MujocoCpu:
     if config.sim.backend != "mujoco_cpu":
         raise UserError(f"sim.backend '{config.sim.backend}' is unknown; known: mujoco_cpu")
     return MujocoCpu(model, num_envs, config.sim.threads)
@@ -135,6 +136,16 @@ def _sensors(config: RunConfig, table: SignalTable, onboard: Onboard, num_envs: 
     return Sensors(layout, config.task.timestep * config.task.decimation, num_envs, device)
 
 
+def _check_times(settings: TaskConfig) -> None:
+    if not settings.timestep > 0 or settings.decimation < 1:
+        raise UserError(
+            f"task.timestep must be positive and task.decimation at least 1, not {settings.timestep} and "
+            f"{settings.decimation}"
+        )
+    if not settings.episode_seconds >= settings.timestep * settings.decimation:
+        raise UserError(f"task.episode_seconds={settings.episode_seconds} is less than one control step")
+
+
 def _delay(limits: list[float]) -> tuple[float, float]:
     if len(limits) != 2 or not 0 <= limits[0] <= limits[1]:
         raise UserError(f"task.action_delay must be [shortest, longest] in seconds, not {list(limits)}")
@@ -143,10 +154,11 @@ def _delay(limits: list[float]) -> tuple[float, float]:
 
 def _check_ends(table: SignalTable, task: Task) -> None:
     graph = table.graph([SUCCESS, *task.failures])
-    shapes = table.shapes(graph)
+    shapes, values = table.shapes(graph), table.on_meta(graph, 1)
     for name in graph.outputs:
-        if shapes[name] != ():
-            raise UserError(f"'{name}' ends episodes, so it must be one bool per environment, not {shapes[name]}")
+        if shapes[name] != () or values[name].dtype != torch.bool:
+            kind = str(values[name].dtype).removeprefix("torch.")
+            raise UserError(f"'{name}' ends episodes: it must be one bool per environment, not {kind} {shapes[name]}")
 
 
 def _settings(schema: type, given: dict[str, Any]) -> object:
@@ -155,9 +167,36 @@ def _settings(schema: type, given: dict[str, Any]) -> object:
         if name not in fields:
             raise UserError(f"task.settings has no '{name}'; {did_you_mean(name, fields)}")
         default = fields[name].default
-        if isinstance(default, float | int) and (not isinstance(value, float | int) or isinstance(value, bool)):
-            raise UserError(f"task.settings.{name} must be a number, not {value!r}")
+        if default is not dataclasses.MISSING and not _is_like(value, default):
+            raise UserError(f"task.settings.{name} must be {_kind(default)}, not {value!r}")
+    missing = [n for n, f in fields.items() if n not in given and f.default is f.default_factory is dataclasses.MISSING]
+    if missing:
+        raise UserError(f"task.settings needs {', '.join(missing)}")
     return schema(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+
+
+def _is_like(value: object, default: object) -> bool:
+    """Whether a configured value may stand where the default does: an int for a float, a list for a tuple."""
+    if isinstance(default, tuple):
+        return isinstance(value, list | tuple) and len(value) == len(default) and all(map(_is_like, value, default))
+    if isinstance(value, bool) or isinstance(default, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    return isinstance(value, float | int if isinstance(default, float) else type(default))
+
+
+def _kind(default: object) -> str:
+    if isinstance(default, tuple):
+        return f"a list like {list(default)}"
+    names = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text"}
+    return names.get(type(default).__name__, f"of type {type(default).__name__}")
+
+
+def _robot_class(config: RunConfig) -> type[Robot]:
+    return _load(config.robot.entry_point, Robot, "robot.entry_point")
+
+
+def _task_class(config: RunConfig) -> type[Task]:
+    return _load(config.task.entry_point, Task, "task.entry_point")
 
 
 def _load(entry_point: str, base: type[Base], key: str) -> type[Base]:

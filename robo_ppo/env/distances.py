@@ -1,8 +1,8 @@
 """Distances between a moving point and shapes, in batched torch, the same on every backend.
 
 "Swept" distances are the smallest ones on the straight way from the previous to the present position, so that a fast
-vehicle cannot pass through a thin thing between two control steps. All shapes broadcast over leading axes; lengths in m.
-The signed distance to a convex body is a convex function of the point, so that along a segment it has one minimum.
+vehicle cannot pass through a thin thing between two control steps. All shapes broadcast over leading axes; lengths in
+m. The signed distance to a convex body is a convex function of the point, so that along a segment it has one minimum.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,10 @@ def swept_column(start: Tensor, end: Tensor, center: Tensor, radius: Tensor) -> 
 
 
 def swept_cylinder(start: Tensor, end: Tensor, center: Tensor, quaternion: Tensor, size: Tensor) -> Tensor:
-    """Smallest signed distance from a segment to a finite cylinder along its own z axis; size (..., 2): radius, half height."""
+    """Smallest signed distance from a segment to a finite cylinder along its own z axis.
+
+    size (..., 2): radius and half height.
+    """
 
     def signed(point: Tensor) -> Tensor:
         across = torch.stack((point[..., :2].norm(dim=-1), point[..., 2].abs()), -1) - size

@@ -4,12 +4,13 @@
     observation = environment.reset()
     transition = environment.step(action)                     # action (num_envs, action_size) in [-1, 1]
 
-One step is always, in this order: action → delay → physics → signals → terminations → reward → metrics → final observation
-of all → reset of what ended → what the task advances → observation. A world whose state is no longer finite is put back
-into the default state at once, counted and kept for replay (`broken_worlds`); its transition is marked invalid.
+One step is always, in this order: action → delay → physics → signals → terminations → reward → metrics → final
+observation of all → reset of what ended → what the task advances → observation. A world whose state is no longer finite
+is put back into the default state at once, counted and kept for replay (`broken_worlds`); its transition is marked
+invalid.
 
-An episode's start, scene, parameters and sensor errors depend on its id alone (`robo_ppo.env.scenes`). Ids are handed out in
-the order in which episodes begin.
+An episode's start, scene, parameters and sensor errors depend on its id alone (`robo_ppo.env.scenes`). Ids are handed
+out in the order in which episodes begin.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,6 @@ from robo_ppo.env.rewards import Reward
 from robo_ppo.env.scenes import SceneBank
 from robo_ppo.env.signals import PREVIOUS, SignalTable, State
 from robo_ppo.env.task import SUCCESS, Task
-from robo_ppo.errors import UserError
 from robo_ppo.sim.simulation import Simulation
 
 Observation = dict[str, Tensor]
@@ -41,7 +41,7 @@ class Transition:
     terminated: Tensor  # (num_envs,) bool: success, failure or a broken world
     truncated: Tensor  # (num_envs,) bool: out of time
     valid: Tensor  # (num_envs,) bool: the world was finite; learn from these alone
-    values: dict[str, Tensor]  # every signal that was computed, and every state: true values, before anything was reset
+    values: dict[str, Tensor]  # all signals and states of the step: true values, before anything was reset
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class BrokenWorld:
 
 @dataclass
 class Totals:
-    """Sums over the episodes that ended since the last `Environment.take_totals`, all zero-dimensional or (num_terms,)."""
+    """Sums over the episodes that ended since the last `take_totals`, zero-dimensional or (num_terms,)."""
 
     episodes: Tensor
     returns: Tensor
@@ -123,11 +123,11 @@ class Environment:
         ends = [SUCCESS, *task.failures]
         followed = [s.follows for s in states.values() if s.follows is not None]
         everything = [*observed, *ends, *reward.outputs, *followed, *task.advance_signals(), *extra_signals]
-        before = table.graph(everything).previous
-        self._graph = table.graph([*everything, *before])
+        self._graph = table.graph_with_previous(everything)
         self._previous_names = self._graph.previous
         # At the start of an episode, first what counts as the step before, then what is observed.
-        self._graph_of_previous, self._graph_of_observed = table.graph(before), table.graph(observed)
+        self._graph_of_previous = table.graph(self._previous_names)
+        self._graph_of_observed = table.graph(observed)
         randomization.prepare(sim)
         self._generator = torch.Generator(self.device)
         self._allocate()
@@ -135,6 +135,7 @@ class Environment:
     def _allocate(self) -> None:
         n, device = self.num_envs, self.device
         shapes = self.table.shapes(self._graph)
+        self._rounds_to_begin = self.table.rounds_to_begin(self._previous_names)
         self.level = torch.ones((), device=device)
         self.states = {
             name: torch.full((n, *s.shape), s.initial, dtype=s.dtype, device=device)
@@ -286,10 +287,10 @@ class Environment:
         self._publish(rows, self.sensors.begin(rows, values, columns, self._generator))
         memory = {name: values[rows] for name, values in self._memory.items()}
         known = {name: measured[rows] for name, measured in self.measured.items()} | leaves
-        policy, remember = self.onboard.observe(known | memory)
-        if remember:  # a second time, now with the present as the step before
-            policy, remember = self.onboard.observe(known | remember)
-        for name, kept in remember.items():
+        for _ in range(self.onboard.rounds_to_begin):  # with the present as the step before
+            _, memory = self.onboard.observe(known | memory)
+        policy, memory = self.onboard.observe(known | memory)
+        for name, kept in memory.items():
             _put(self._memory, name, rows, kept)
         self._write_observation(rows, policy, values, observation)
 
@@ -318,10 +319,10 @@ class Environment:
         self._write_observation(rows, policy, fresh_values, observation)
 
     def _with_present_as_previous(
-        self, rows: Tensor, leaves: Mapping[str, Tensor], names: Sequence[str]
+        self, rows: Tensor, leaves: dict[str, Tensor], names: Sequence[str]
     ) -> dict[str, Tensor]:
-        """What is observed in some environments, where the named signals have, one step earlier, their present value."""
-        if names:
+        """What some environments observe, where the named signals had their present value one step earlier."""
+        for _ in range(self._rounds_to_begin if names else 0):
             present = self._graph_of_previous(leaves | {name: self._previous[name][rows] for name in self._previous})
             for name in names:
                 _put(self._previous, PREVIOUS + name, rows, present[name])

@@ -5,8 +5,8 @@
     measured = sensors.begin(rows, true, draws, generator)  # when episodes begin
 
 A sample is first disturbed (bias, constant in an episode; noise, new in every sample), then it takes its way to the
-controller (delay, between two control steps by linear interpolation), and it may get lost there (dropout: the controller
-sees the last sample again). Rotations are disturbed by a rotation vector in rad and stay unit quaternions.
+controller (delay, between two control steps by linear interpolation), and it may get lost there (dropout: the
+controller sees the last sample again). Rotations are disturbed by a rotation vector in rad and stay unit quaternions.
 """
 
 import math
@@ -35,15 +35,17 @@ class Measured:
 
     @property
     def is_rotation(self) -> bool:
+        """Whether it is a unit quaternion."""
         return self.quantity.unit == "quaternion"
 
     @property
     def error_size(self) -> int:
+        """Length of its error: a rotation has three degrees of freedom in four numbers."""
         return 3 if self.is_rotation else math.prod(self.shape)
 
 
 class DelayLine:
-    """Samples (num_envs, d) of the last control steps, read at a delay of each environment (num_envs,) in control steps."""
+    """Samples (num_envs, d) of the last control steps, read at a delay (num_envs,) in control steps."""
 
     def __init__(self, num_envs: int, size: int, longest: float, device: torch.device) -> None:
         self.samples = torch.zeros(math.ceil(longest) + 1, num_envs, size, device=device)

@@ -1,8 +1,9 @@
 """Observations: signals side by side in one vector per group, computed in the trainer and on board by the same code.
 
-`Onboard` is the part of the signal graph that runs on the vehicle. It takes measurements and a memory (its last action and
-previous values of signals), and returns the policy's observation; `robo_ppo.export` traces this very object. A signal that
-needs something that no vehicle knows can be observed in training, but `Onboard.refuse_to_export` says why it cannot fly.
+`Onboard` is the part of the signal graph that runs on the vehicle. It takes measurements and a memory (its last action
+and previous values of signals), and returns the policy's observation; `robo_ppo.export` traces this very object. A
+signal that needs something that no vehicle knows can be observed in training, but `Onboard.refuse_to_export` says why
+it cannot fly.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,11 +24,11 @@ class Onboard:
         self.table = table
         self.signals = tuple(signals)
         self.measurements = table.measurements(signals)
-        previous = table.graph(signals, onboard=True).previous
         # What is remembered for the next step must be computed in this one.
-        self.graph = table.graph([*signals, *previous], onboard=True)
+        self.graph = table.graph_with_previous(signals, onboard=True)
         self.shapes = table.shapes(self.graph)
-        self.remembered = {PREVIOUS + name: self.shapes[name] for name in previous}
+        self.remembered = {PREVIOUS + name: self.shapes[name] for name in self.graph.previous}
+        self.rounds_to_begin = table.rounds_to_begin(self.graph.previous, onboard=True)
         self.states = tuple(n for n in self.graph.leaves if n not in self.measurements and n not in self.remembered)
         self.sizes = {name: self.shapes[name] for name in signals}
 
@@ -48,8 +49,8 @@ class Onboard:
             path = self.table.path_off_board(name)
             if path is not None:
                 raise UserError(
-                    f"the policy observes '{name}', which cannot be computed on board: {' → '.join(path)} is known to the "
-                    "simulator alone. Observe it in the critic, or publish it as a measurement"
+                    f"the policy observes '{name}', which cannot be computed on board: {' → '.join(path)} is known "
+                    "to the simulator alone. Observe it in the critic, or publish it as a measurement"
                 )
 
 

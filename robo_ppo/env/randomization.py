@@ -1,8 +1,8 @@
 """Physical parameters that differ from episode to episode.
 
-`conf/randomization/` gives a range per parameter name; the robot says what each name means (`Robot.parameters`): a factor
-on fields of the model, or a state that its signals read. Values are drawn in the scene bank and applied when an episode
-begins; a parameter without a range keeps its nominal value.
+`conf/randomization/` gives a range per parameter name; the robot says what each name means (`Robot.parameters`): a
+factor on fields of the model, or a state that its signals read. Values are drawn in the scene bank and applied when an
+episode begins; a parameter without a range keeps its nominal value.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,6 +28,10 @@ class Randomization:
                 raise UserError(f"the robot has no parameter '{name}' to randomize; {did_you_mean(name, parameters)}")
             if len(limits) != 2 or not limits[0] <= limits[1]:
                 raise UserError(f"randomization.parameters.{name} must be [lowest, highest], not {list(limits)}")
+            if parameters[name].scales and limits[0] < 0:
+                raise UserError(f"randomization.parameters.{name} are factors, so they must be ≥ 0, not {list(limits)}")
+        if not config.measurement_errors >= 0:
+            raise UserError(f"randomization.measurement_errors must be ≥ 0, not {config.measurement_errors}")
         self.ranges = {name: (float(limits[0]), float(limits[1])) for name, limits in config.parameters.items()}
         self.parameters = dict(parameters)
 
@@ -56,10 +60,10 @@ class Randomization:
         """Scale the model of some worlds by the drawn factors."""
         fields = {name: nominal.expand(len(rows), *nominal.shape).clone() for name, nominal in self._nominal.items()}
         for name in self.ranges:
-            factor = columns[f"model.{name}"].double() if self.parameters[name].scales else None
             for scale in self.parameters[name].scales:
                 values = fields[scale.field]
                 entries = list(range(values.shape[1])) if scale.entries is None else list(scale.entries)
+                factor = columns[f"model.{name}"].double()
                 values[:, entries] *= factor.reshape(-1, *[1] * (values.ndim - 1))
         for field, values in fields.items():
             sim.write_model(field, values, rows)

@@ -1,7 +1,7 @@
 """The reward: a weighted sum of terms, each a pure function of signals with one value per environment.
 
-A term is "more is better" (a penalty returns negative values), its weight is at least 0, and nothing multiplies it by the
-time step in secret. The configuration names terms, their weights and their settings:
+A term is "more is better" (a penalty returns negative values), its weight is at least 0, and nothing multiplies it by
+the time step in secret. The configuration names terms, their weights and their settings:
 
     progress: {weight: 4.0}
     clearance_margin: {weight: 1.0, margin: 0.25}
@@ -51,13 +51,18 @@ class Reward:
     def check(self, table: SignalTable) -> None:
         """Refuse terms that do not give one float per environment."""
         graph = table.graph(self.outputs)
-        shapes = table.shapes(graph)
+        shapes, values = table.shapes(graph), table.on_meta(graph, 1)
         for name, found in self.signals.items():
+            term, place = name.removeprefix(PREFIX), where(found.function)
             if shapes[name] != ():
+                shape = f"(num_envs, {', '.join(map(str, shapes[name]))})"
                 raise UserError(
-                    f"the reward term '{name.removeprefix(PREFIX)}' must return one value per environment, (num_envs,), "
-                    f"not (num_envs, {', '.join(map(str, shapes[name]))}) ({where(found.function)})"
+                    f"the reward term '{term}' must return one value per environment, (num_envs,), not {shape} "
+                    f"({place})"
                 )
+            if not values[name].is_floating_point():
+                kind = str(values[name].dtype).removeprefix("torch.")
+                raise UserError(f"the reward term '{term}' must return floats, not {kind}; use .float() ({place})")
 
     def terms(self, values: Mapping[str, Tensor]) -> Tensor:
         """Weighted terms (num_terms, num_envs); their sum over the first axis is the reward."""

@@ -28,6 +28,7 @@ class ActionInterface:
 
     @property
     def size(self) -> int:
+        """How many commands there are."""
         return len(self.names)
 
     def command(self, action: Tensor) -> Tensor:
@@ -56,7 +57,8 @@ class Scale:
 class Parameter:
     """A physical parameter that may differ from episode to episode.
 
-    With `scales`, its value is a factor on those model fields; otherwise it is a state of its own name, which signals read.
+    With `scales`, its value is a factor on those model fields; otherwise it is a state of its own name, which signals
+    read.
     """
 
     unit: str
@@ -65,13 +67,19 @@ class Parameter:
 
 
 class Robot(ABC):
-    """One robot with one of its action interfaces; marked methods are its signals."""
+    """One robot with one of its action interfaces; marked methods are its signals.
+
+    `robot.action` in the configuration names the interface; a class refuses, with a `UserError`, what it does not have.
+    """
 
     name: str
     action: ActionInterface
     radius: float  # m, of the sphere that collides
     limits: Mapping[str, float] = {}
     """Limits that a safety net on board should keep, by name with the unit in it (`max_tilt_rad`)."""
+
+    @abstractmethod
+    def __init__(self, action: str) -> None: ...
 
     @abstractmethod
     def spec(self) -> mujoco.MjSpec:

@@ -49,7 +49,10 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
 
 
 def perturb(quaternion: Tensor, rotation_vector: Tensor) -> Tensor:
-    """Turn by a small rotation vector (rad, body frame): q ⊗ [1, θ/2], normalised; exact to second order in θ (eq. 193)."""
+    """Turn by a small rotation vector θ (rad, body frame): q ⊗ [1, θ/2], normalised (eq. 193).
+
+    The angle is 2·atan(‖θ‖/2): exact to second order.
+    """
     one = torch.ones_like(rotation_vector[..., :1])
     turned = multiply(quaternion, torch.cat((one, 0.5 * rotation_vector), -1))
     return turned / turned.norm(dim=-1, keepdim=True)

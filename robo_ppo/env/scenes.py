@@ -2,11 +2,11 @@
 
 A bank holds, for each of its rows, everything that is drawn when an episode begins: the start state, the scene (goal,
 obstacles), the physical parameters and the sensors' errors. It is built once, on the host, where unsolvable scenes are
-rejected. Rows are made in blocks with a random generator of their own, so that a row does not depend on the bank's size,
-the number of environments, the backend or the device.
+rejected. Rows are made in blocks with a random generator of their own, so that a row does not depend on the bank's
+size, the number of environments, the backend or the device.
 
-Train, validation and test use separate random streams. Validation and test do not depend on the run's seed, so that runs
-can be compared.
+Train, validation and test use separate random streams. Validation and test do not depend on the run's seed, so that
+runs can be compared.
 """
 
 import zlib
@@ -26,7 +26,7 @@ _STREAM = {"train": 1, "validation": 2, "test": 3}
 
 
 def build_bank(draws: Mapping[str, Draw], split: Split, seed: int, size: int, device: torch.device) -> "SceneBank":
-    """Draw `size` rows; each of the named draws has its own random stream, so that changing one leaves the others alone."""
+    """Draw `size` rows; each named draw has its own random stream, so that changing one leaves the others alone."""
     stream = (_STREAM[split], seed if split == "train" else 0)
     blocks: list[Columns] = []
     for block in range(-(-size // BLOCK)):

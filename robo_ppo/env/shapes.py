@@ -1,7 +1,7 @@
 """Things in a scene that a vehicle can see, hit or fly to, as plain shapes.
 
-Distances to them are computed in torch (`robo_ppo.env.distances`); films and plots draw them. A task says what its scene
-holds through `Task.shapes`.
+Distances to them are computed in torch (`robo_ppo.env.distances`); films and plots draw them. A task says what its
+scene holds through `Task.shapes`.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Signals: named quantities of every environment, and the graph of pure functions that computes them.
 
-A signal is a tensor `(num_envs, *shape)` with a unit and a frame. Its name is the name of the function that computes it,
-and the function's parameters are the names of the signals that it needs:
+A signal is a tensor `(num_envs, *shape)` with a unit and a frame. Its name is the name of the function that computes
+it, and the function's parameters are the names of the signals that it needs:
 
     @measurement(unit="m", frame="world")
     def position(qpos: Tensor) -> Tensor:            # what the vehicle senses, from a field of the simulation
@@ -12,9 +12,9 @@ and the function's parameters are the names of the signals that it needs:
         return rotate_inverse(attitude, goal - position)
 
 Leaves are fields of the simulation (`qpos`), states that the environment remembers (`last_action`) and, on board,
-measurements. `previous_<name>` is any signal one control step earlier. A `SignalTable` knows all functions and leaves of a
-task; `SignalTable.graph` resolves the names that are asked for into the order in which to call the functions, once, when
-the run is composed. A wrong name fails there, with the nearest right ones.
+measurements. `previous_<name>` is any signal one control step earlier. A `SignalTable` knows all functions and leaves
+of a task; `SignalTable.graph` resolves the names that are asked for into the order in which to call the functions,
+once, when the run is composed. A wrong name fails there, with the nearest right ones.
 
 Keyword-only parameters of a function are settings (numbers from the configuration), not signals.
 """
@@ -125,7 +125,7 @@ def collect(*sources: object) -> dict[str, Signal]:
 
 
 def signature(function: SignalFunction) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Names of the signals that a function needs, and its settings with their defaults (`inspect._empty` where none)."""
+    """Names of the signals that a function needs, and its settings with their defaults (`Parameter.empty`: none)."""
     inputs: list[str] = []
     settings: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
@@ -209,7 +209,8 @@ class SignalTable:
     def graph(self, outputs: Iterable[str], *, onboard: bool = False) -> Graph:
         """Resolve names into a graph.
 
-        With `onboard` the measurements are leaves, as they are on the vehicle; otherwise they are computed from the simulation.
+        With `onboard` the measurements are leaves, as they are on the vehicle; otherwise they are computed from the
+        simulation.
         """
         resolver = _Resolver(self, onboard)
         outputs = tuple(dict.fromkeys(outputs))
@@ -217,14 +218,33 @@ class SignalTable:
             resolver.visit(name, ())
         return Graph(outputs, tuple(resolver.leaves), tuple(resolver.steps))
 
+    def graph_with_previous(self, outputs: Iterable[str], *, onboard: bool = False) -> Graph:
+        """As `graph`, computing also every signal whose value of the step before is needed, so that it can be kept."""
+        graph = self.graph(outputs, onboard=onboard)
+        while not set(graph.previous) <= set(graph.outputs):
+            graph = self.graph([*graph.outputs, *graph.previous], onboard=onboard)
+        return graph
+
+    def rounds_to_begin(self, names: Iterable[str], *, onboard: bool = False) -> int:
+        """How often signals must be computed until the present counts as the step before for all of them.
+
+        Once, unless one needs the previous value of another.
+        """
+        needs = {name: set(self.graph([name], onboard=onboard).previous) for name in names}
+        begun: set[str] = set()
+        rounds = 0
+        while begun != set(needs):
+            begun |= {name for name in needs if needs[name] <= begun}
+            rounds += 1
+        return rounds
+
     def measurements(self, outputs: Iterable[str]) -> tuple[str, ...]:
         """The measurements that the outputs need on board, in the order in which they are first needed."""
-        graph = self.graph(outputs, onboard=True)
-        names = (leaf.removeprefix(PREVIOUS) for leaf in graph.leaves)
-        return tuple(dict.fromkeys(n for n in names if n in self.signals and self.signals[n].is_measurement))
+        leaves = self.graph_with_previous(outputs, onboard=True).leaves
+        return tuple(name for name in leaves if name in self.signals)
 
     def path_off_board(self, name: str) -> tuple[str, ...] | None:
-        """The names that lead from a signal to a leaf that no vehicle knows, or None if the signal can be computed on board."""
+        """The names that lead from a signal to a leaf that no vehicle knows; None if it can be computed on board."""
         base = name.removeprefix(PREVIOUS)
         if base in self.leaves:
             return None if self.leaves[base].onboard else (name,)
@@ -238,17 +258,18 @@ class SignalTable:
 
     def shapes(self, graph: Graph) -> dict[str, tuple[int, ...]]:
         """Shape of every signal of a graph without the environment axis, found by running it on meta tensors."""
-        sizes = [self._run_on_meta(graph, rows) for rows in (3, 5)]
+        sizes = [self.on_meta(graph, rows) for rows in (3, 5)]
         for name, value in sizes[0].items():
             other = sizes[1][name]
             if value.ndim == 0 or value.shape[0] != 3 or other.shape[0] != 5 or value.shape[1:] != other.shape[1:]:
                 raise UserError(
-                    f"'{name}' must have one row for each environment, (num_envs, ...), but with 3 environments it has the "
-                    f"shape {tuple(value.shape)}{self._defined_at(name)}"
+                    f"'{name}' must have one row for each environment, (num_envs, ...), but with 3 environments it has "
+                    f"the shape {tuple(value.shape)}{self._defined_at(name)}"
                 )
         return {name: tuple(value.shape[1:]) for name, value in sizes[0].items()}
 
-    def _run_on_meta(self, graph: Graph, rows: int) -> dict[str, Tensor]:
+    def on_meta(self, graph: Graph, rows: int) -> dict[str, Tensor]:
+        """Every value of a graph as a meta tensor with that many rows: shapes and dtypes without numbers."""
         values = {name: self._meta(name, rows) for name in graph.leaves}
         for step in graph.steps:
             try:
@@ -266,10 +287,9 @@ class SignalTable:
             leaf = self.leaves[base]
             return torch.empty((rows, *leaf.shape), dtype=leaf.dtype, device="meta")
         # A measurement on board, or the value of a computed signal one step earlier: as it is when computed now.
-        source = self.graph([base])
-        if base in source.previous:
+        if base in self.graph_with_previous([base]).previous:
             raise UserError(f"'{base}' needs its own previous value; declare a state that follows it instead")
-        return self._run_on_meta(source, rows)[base]
+        return self.on_meta(self.graph([base]), rows)[base]
 
     def _defined_at(self, name: str) -> str:
         return f" ({where(self.signals[name].function)})" if name in self.signals else ""

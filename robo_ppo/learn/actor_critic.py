@@ -8,6 +8,7 @@
 A policy carries a state from step to step; that of a feed-forward network has no numbers in it.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -60,6 +61,12 @@ class ActorCritic(nn.Module):
         """Normalised observation of each group."""
         return {name: self.normalizers[name](values) for name, values in observation.items()}
 
+    def normalizer(self, group: str) -> Normalizer:
+        """The normaliser of one observation group."""
+        found = self.normalizers[group]
+        assert isinstance(found, Normalizer)
+        return found
+
     def initial_state(self, num_envs: int) -> Tensor:
         """State of the policy at the beginning of an episode (num_envs, 0)."""
         return self.log_std.new_zeros(num_envs, 0)
@@ -84,7 +91,7 @@ def mlp(
     """Linear layers with the activation between them, initialised orthogonally (Saxe et al., arXiv:1312.6120)."""
     layers: list[nn.Module] = []
     sizes = [inputs, *hidden, outputs]
-    for number, (before, after) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for number, (before, after) in enumerate(itertools.pairwise(sizes)):
         is_last = number == len(hidden)
         layer = nn.Linear(before, after)
         nn.init.orthogonal_(layer.weight, last_gain if is_last else math.sqrt(2.0), generator=generator)

@@ -13,11 +13,12 @@ Estimator = Callable[[Rollout, float, float], Tensor]
 def gae(rollout: Rollout, gamma: float, gae_lambda: float) -> Tensor:
     """Generalised advantage estimation (horizon, num_envs): Schulman et al., arXiv:1506.02438, eq. 16.
 
-    A terminated episode has no future; a truncated one goes on to the value of the state where it was cut.
+    A terminated episode has no future; a truncated one goes on to the value of the state where it was cut. A step
+    without weight, in which a world broke, counts as if the critic had been right: the steps before it end at its value.
     """
     alive = (~rollout.terminated).float()
     continues = (~rollout.ended).float()
-    delta = rollout.reward + gamma * alive * rollout.next_value - rollout.value
+    delta = rollout.weight * (rollout.reward + gamma * alive * rollout.next_value - rollout.value)
     advantage = torch.empty_like(delta)
     later = torch.zeros_like(delta[0])
     for step in range(rollout.horizon - 1, -1, -1):

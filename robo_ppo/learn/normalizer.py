@@ -9,9 +9,9 @@ from torch import Tensor, nn
 class Normalizer(nn.Module):
     """Shifts and scales (n, size) to zero mean and unit variance, as seen so far.
 
-    `update` merges a batch into the statistics (T. F. Chan, G. H. Golub, R. J. LeVeque: "Updating formulae and a pairwise
-    algorithm for computing sample variances", eq. 2.1). Learners call it between iterations, never inside one: old and new
-    log-probabilities must see the same numbers.
+    `update` merges a batch into the statistics (T. F. Chan, G. H. Golub, R. J. LeVeque: "Updating formulae and a
+    pairwise algorithm for computing sample variances", eq. 2.1). Learners call it between iterations, never inside one:
+    old and new log-probabilities must see the same numbers.
     """
 
     mean: Tensor
@@ -32,12 +32,13 @@ class Normalizer(nn.Module):
     def update(
         self, normalized: Tensor, weight: Tensor, mean_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor
     ) -> None:
-        """Merge observations (n, size) that this normaliser itself has normalised; those of weight (n,) 0 do not count."""
+        """Merge observations (n, size) that this normaliser itself has normalised, each as often as its weight (n,)."""
         scale = torch.sqrt(self.variance + 1e-8)
-        sums = torch.stack((weight @ normalized, weight @ torch.square(normalized), weight.sum().expand_as(self.mean)))
-        total, squares, batch_count = mean_over_ranks(sums)
+        total, batch_count = mean_over_ranks(torch.stack((weight @ normalized, weight.sum().expand_as(self.mean))))
         batch_mean = total / batch_count.clamp_min(1.0)
-        batch_variance = squares / batch_count.clamp_min(1.0) - torch.square(batch_mean)
+        # Around the mean: of a first batch far from zero, the mean of the squares would have no digits left.
+        squares = mean_over_ranks(weight @ torch.square(normalized - batch_mean))
+        batch_variance = squares / batch_count.clamp_min(1.0)
         count = self.count + batch_count[0].double()
         share = (batch_count[0] / count.clamp_min(1.0)).float()
         # In normalised units the statistics so far are mean 0 and variance 1.

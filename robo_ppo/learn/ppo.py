@@ -1,21 +1,21 @@
 """Proximal policy optimisation (Schulman et al., arXiv:1707.06347).
 
-    ppo = PPO(model, settings, total_updates, generator)
+    ppo = PPO(model, rollout, settings, generator)
     for each iteration:
         for step in range(horizon):
             action = ppo.act(step, observation)
             transition = environment.step(action)
             ppo.record(step, transition.reward, …)
-        statistics = ppo.update()
+        statistics = ppo.update(last_observation_of_the_critic)
 
-One iteration is `horizon` steps of every environment, then `epochs` passes over them in shuffled minibatches. The learning
-rate follows the divergence between the old and the new policy, after every minibatch: too far, and it falls by a third;
-not far enough, and it rises by half. Nothing here reads a number back to the host, writes a file or prints.
+One iteration is `horizon` steps of every environment, then `epochs` passes over them in shuffled minibatches. The
+learning rate follows the divergence between the old and the new policy, after every minibatch: too far, and it falls by
+a third; not far enough, and it rises by half. Nothing here reads a number back to the host, writes a file or prints.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypedDict
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from torch import Tensor
 from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.learn.actor_critic import ActorCritic
 from robo_ppo.learn.advantage import ESTIMATORS
+from robo_ppo.learn.flat import FlatParameters
 from robo_ppo.learn.gaussian import DiagonalGaussian
 from robo_ppo.learn.rollout import Rollout
 from robo_ppo.learn.surrogate import SURROGATES
@@ -63,11 +64,32 @@ class PPOSettings:
         for name in ("gamma", "gae_lambda"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UserError(f"ppo.{name} must lie in [0, 1], not {getattr(self, name)}")
+        if self.target_kl is not None and not (
+            0.0 < self.min_learning_rate <= self.learning_rate <= self.max_learning_rate
+            and self.min_learning_rate <= self.final_max_learning_rate
+        ):
+            raise UserError(
+                "ppo: 0 < min_learning_rate ≤ learning_rate ≤ max_learning_rate and min_learning_rate ≤ "
+                f"final_max_learning_rate must hold, not {self.min_learning_rate}, {self.learning_rate}, "
+                f"{self.max_learning_rate} and {self.final_max_learning_rate}"
+            )
         if self.normalize_advantage not in ("batch", "minibatch", "none"):
             raise UserError(f"ppo.normalize_advantage={self.normalize_advantage}; it must be batch, minibatch or none")
         for name, known in (("advantage", ESTIMATORS), ("surrogate", SURROGATES)):
             if getattr(self, name) not in known:
                 raise UserError(f"ppo.{name}={getattr(self, name)}; {did_you_mean(getattr(self, name), known)}")
+
+
+class PPOState(TypedDict):
+    """What `PPO.state_dict` holds."""
+
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    learning_rate: Tensor
+    generator: Tensor
+    policy_state: Tensor
+    running_return: Tensor
+    return_moments: Tensor
 
 
 class PPO:
@@ -83,17 +105,19 @@ class PPO:
     ) -> None:
         if (rollout.horizon * rollout.num_envs) % settings.minibatches:
             raise UserError(
-                f"ppo.minibatches={settings.minibatches} does not divide the {rollout.horizon * rollout.num_envs} samples of an "
-                f"iteration (ppo.horizon={rollout.horizon} times num_envs={rollout.num_envs})"
+                f"ppo.minibatches={settings.minibatches} does not divide the {rollout.horizon * rollout.num_envs} "
+                f"samples of an iteration (ppo.horizon={rollout.horizon} times num_envs={rollout.num_envs})"
             )
         self.model, self.rollout, self.settings, self.generator = model, rollout, settings, generator
         device = rollout.reward.device
         self.learning_rate = torch.tensor(settings.learning_rate, device=device)
         self.max_learning_rate = torch.tensor(settings.max_learning_rate, device=device)
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=self.learning_rate, eps=settings.adam_eps, fused=True)
+        # Actor and critic apart, since the scales of their losses, and so of their gradients, have nothing in common.
+        self.parameters = FlatParameters([[*model.actor.parameters(), model.log_std], [*model.critic.parameters()]])
+        self.optimizer = torch.optim.Adam(
+            [self.parameters.value], lr=self.learning_rate, eps=settings.adam_eps, fused=True
+        )
         self._mean_over_ranks = mean_over_ranks
-        self._actor_parameters = [*model.actor.parameters(), model.log_std]
-        self._critic_parameters = [*model.critic.parameters()]
         self.policy_state = model.initial_state(rollout.num_envs)
         self._return = torch.zeros(rollout.num_envs, device=device)  # running discounted return, for reward scaling
         self._return_moments = torch.tensor([0.0, 0.0, 1e-4], dtype=torch.float64, device=device)  # mean, M2, count
@@ -120,7 +144,7 @@ class PPO:
     def record(
         self, step: int, reward: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor, final_critic: Tensor
     ) -> None:
-        """Remember what the actions of `step` led to; `final_critic` (num_envs, size) is the critic's observation of it."""
+        """Remember what the actions of `step` led to; `final_critic` (num_envs, size) is what the critic saw of it."""
         rollout = self.rollout
         ended = terminated | truncated
         if self.settings.scale_reward:
@@ -132,7 +156,7 @@ class PPO:
         # Where an episode goes on, the next step computes this value anyway; `update` takes it from there.
         cut = truncated.nonzero().squeeze(1)
         if len(cut):
-            critic = self.model.normalizers["critic"](final_critic[cut])
+            critic = self.model.normalizer("critic")(final_critic[cut])
             rollout.next_value[step, cut] = self.model.value(critic)
         self.policy_state = self.policy_state * (~ended).unsqueeze(1)
 
@@ -140,7 +164,7 @@ class PPO:
         """Learn from the rollout; `last_critic` (num_envs, size) is the critic's observation after its last step."""
         rollout, settings = self.rollout, self.settings
         with torch.no_grad():
-            last_value = self.model.value(self.model.normalizers["critic"](last_critic))
+            last_value = self.model.value(self.model.normalizer("critic")(last_critic))
             following = torch.cat((rollout.value[1:], last_value.unsqueeze(0)))
             rollout.next_value.copy_(torch.where(rollout.ended, rollout.next_value, following))
             advantage = ESTIMATORS[settings.advantage](rollout, settings.gamma, settings.gae_lambda)
@@ -162,7 +186,7 @@ class PPO:
         statistics = {name: value / (settings.epochs * settings.minibatches) for name, value in sums.items()}
         with torch.no_grad():
             for name in ("policy", "critic"):
-                self.model.normalizers[name].update(batch[name], batch["weight"], self._mean_over_ranks)
+                self.model.normalizer(name).update(batch[name], batch["weight"], self._mean_over_ranks)
         return statistics | {
             "explained_variance": explained,
             "learning_rate": self.learning_rate.clone(),
@@ -176,31 +200,20 @@ class PPO:
         new, _ = self.model.policy(batch["policy"], self.model.initial_state(0))
         value = self.model.value(batch["critic"])
         loss, statistics = ppo_loss(new, value, batch, settings)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.parameters.zero()
         loss.backward()
         with torch.no_grad():
-            kl = weighted_mean(old.kl(new), batch["weight"])
-            kl = self._average_gradients(kl)
+            kl = self._average_over_ranks(weighted_mean(old.kl(new), batch["weight"]))
             self._adapt_learning_rate(kl)
-        # Apart, since the scales of the two losses have nothing to do with each other.
-        limit = settings.max_gradient_norm
-        actor_norm = torch.nn.utils.clip_grad_norm_(self._actor_parameters, limit)
-        critic_norm = torch.nn.utils.clip_grad_norm_(self._critic_parameters, limit)
+            actor_norm, critic_norm = self.parameters.clip(settings.max_gradient_norm)
         self.optimizer.step()
         self.model.bound_std()
-        return statistics | {
-            "kl": kl,
-            "actor_gradient_norm": actor_norm.detach(),
-            "critic_gradient_norm": critic_norm.detach(),
-        }
+        return statistics | {"kl": kl, "actor_gradient_norm": actor_norm, "critic_gradient_norm": critic_norm}
 
-    def _average_gradients(self, kl: Tensor) -> Tensor:
+    def _average_over_ranks(self, kl: Tensor) -> Tensor:
         """Give every rank the mean gradient; returns the mean divergence."""
-        gradients = [p.grad for p in (*self._actor_parameters, *self._critic_parameters) if p.grad is not None]
-        mean = self._mean_over_ranks(torch.cat([*[g.flatten() for g in gradients], kl.reshape(1)]))
-        parts = mean[:-1].split([g.numel() for g in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
+        mean = self._mean_over_ranks(torch.cat((self.parameters.gradients, kl.reshape(1))))
+        self.parameters.gradients.copy_(mean[:-1])
         return mean[-1]
 
     def _adapt_learning_rate(self, kl: Tensor) -> None:
@@ -223,7 +236,7 @@ class PPO:
         self._return = self._return * (~ended)
         return torch.sqrt(m2 / total + 1e-8).float()
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> PPOState:
         """All that an exact continuation needs, between two iterations."""
         return {
             "model": self.model.state_dict(),
@@ -231,20 +244,20 @@ class PPO:
             "learning_rate": self.learning_rate,
             "generator": self.generator.get_state(),
             "policy_state": self.policy_state,
-            "return": self._return,
+            "running_return": self._return,
             "return_moments": self._return_moments,
         }
 
-    def load_state_dict(self, saved: dict[str, object]) -> None:
+    def load_state_dict(self, saved: PPOState) -> None:
         """Continue from `state_dict`."""
-        self.model.load_state_dict(saved["model"])  # pyright: ignore[reportArgumentType]
-        self.optimizer.load_state_dict(saved["optimizer"])  # pyright: ignore[reportArgumentType]
-        self.learning_rate.copy_(saved["learning_rate"])  # pyright: ignore[reportArgumentType]
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.learning_rate.copy_(saved["learning_rate"])
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        self.generator.set_state(saved["generator"])  # pyright: ignore[reportArgumentType]
-        self.policy_state = saved["policy_state"]  # pyright: ignore[reportAttributeAccessIssue]
-        self._return, self._return_moments = saved["return"], saved["return_moments"]  # pyright: ignore[reportAttributeAccessIssue]
+        self.generator.set_state(saved["generator"])
+        self.policy_state = saved["policy_state"]
+        self._return, self._return_moments = saved["running_return"], saved["return_moments"]
 
 
 def ppo_loss(new: DiagonalGaussian, value: Tensor, batch: Batch, settings: PPOSettings) -> tuple[Tensor, Statistics]:

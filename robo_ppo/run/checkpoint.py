@@ -1,11 +1,12 @@
 """Checkpoints: everything that an exact continuation needs, written so that an accident leaves the earlier one whole.
 
-A checkpoint is written to a temporary file, synced and renamed. Loading never runs code from the file
-(`torch.load(weights_only=True)`).
+A checkpoint is written to a temporary file, synced and renamed. Loading verifies the checksum of every part, which
+torch itself does not, and never runs code from the file (`torch.load(weights_only=True)`).
 """
 
 import os
 import re
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,25 +24,28 @@ def save(folder: Path, steps: int, content: dict[str, Any]) -> Path:
     """Write `checkpoints/step_<steps>.pt` and drop all but the last few."""
     path = folder / "checkpoints" / f"step_{steps:012d}.pt"
     write(path, content)
-    for old in numbered(folder)[:-KEPT]:
-        old.unlink()
+    # A temporary file is what a killed run left half-written.
+    for old in (*numbered(folder)[:-KEPT], *path.parent.glob("*.tmp")):
+        with suppress(OSError):
+            old.unlink()
     return path
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write one checkpoint; a `UserError` where the disk does not take it, with what was there before unharmed."""
-    path.parent.mkdir(exist_ok=True)
     temporary = path.with_suffix(".tmp")
     try:
+        path.parent.mkdir(exist_ok=True)
         with open(temporary, "wb") as file:
             torch.save({"schema": SCHEMA, **content}, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:  # torch's writer turns some of the system's errors into its own
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        reason = error.strerror if isinstance(error, OSError) else "the disk did not take it"
+        cause = error if isinstance(error, OSError) else error.__context__
+        reason = cause.strerror if isinstance(cause, OSError) else "the disk did not take it"
         raise UserError(f"cannot write {path}: {reason}; earlier checkpoints are unharmed") from error
 
 
@@ -62,12 +66,25 @@ def read(path: Path) -> dict[str, Any]:
     """Content of a checkpoint; a `UserError` where it is missing, damaged or of another schema."""
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}")
+    content: object = None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises nearly anything on a damaged file
-        raise UserError(f"{path} cannot be read: it is damaged or not a checkpoint") from error
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is None:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # both raise nearly anything on a damaged file
+        raise UserError(_refusal(path, "it is damaged or not a checkpoint")) from error
+    if damaged is not None:
+        raise UserError(_refusal(path, "its content has been altered or damaged"))
     if not isinstance(content, dict) or "schema" not in content:
-        raise UserError(f"{path} is not a checkpoint of robo_ppo")
+        raise UserError(_refusal(path, "it is not a checkpoint of robo_ppo"))
     if content["schema"] != SCHEMA:
         raise UserError(f"{path} has schema {content['schema']}; this version of robo_ppo reads schema {SCHEMA}")
     return content
+
+
+def _refusal(path: Path, reason: str) -> str:
+    """Why a file cannot be read, and what else there is."""
+    earlier = [other for other in numbered(path.parent.parent) if other.name < path.name]
+    hint = f"; without it, {earlier[-1].name} would be the newest" if path.name != BEST and earlier else ""
+    return f"{path} cannot be read: {reason}{hint}"

@@ -17,11 +17,13 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from robo_ppo.config import EvaluateConfig, RunConfig, register
 from robo_ppo.errors import UserError
+from robo_ppo.run import folder as folders
+from robo_ppo.run.hydra_errors import explain
 
 COMMANDS = ("train", "evaluate")
 
@@ -47,43 +49,54 @@ def evaluate() -> None:
     _run("evaluate", _evaluate)
 
 
-def _run(config_name: str, task: Callable[[DictConfig], None]) -> None:
-    """Let Hydra compose and call; turn mistakes into messages."""
+def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
+    """Let Hydra compose and call, once or for every job of a sweep; turn mistakes into messages."""
     # Hydra prints errors in its own way and exits with 1 unless it is told to raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register()
+    mistakes: list[str] = []
+
+    def refuse(message: str) -> None:
+        mistakes.append(message)
+        print(f"error: {message}", file=sys.stderr)
+
+    composing = True
+
+    def run_job(composed: DictConfig) -> None:
+        nonlocal composing
+        composing = False
+        # Here, since Hydra adds a line of its own to whatever leaves a job.
+        try:
+            job(composed)
+        except UserError as error:
+            refuse(str(error))
+        except OmegaConfBaseException as error:
+            refuse(explain(error))
+
     try:
-        hydra.main(version_base=None, config_path="pkg://robo_ppo.conf", config_name=config_name)(task)()
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {_message(error)}", file=sys.stderr)
-        sys.exit(2)
+        hydra.main(version_base=None, config_path="pkg://robo_ppo.conf", config_name=config_name)(run_job)()
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if not composing:
+            raise
+        refuse(explain(error))
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
-
-
-def _message(error: Exception) -> str:
-    """What the person should read: our own messages whole, Hydra's without its internals."""
-    if isinstance(error, UserError):
-        return str(error)
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    kept = [line.strip() for line in lines if not line.strip().startswith(("object_type=", "reference_type="))]
-    return "; ".join(kept)
+    if mistakes:
+        sys.exit(2)
 
 
 def _train(composed: DictConfig) -> None:
+    config = folders.typed(composed, RunConfig)
     from robo_ppo.run import main_job
 
-    config = OmegaConf.to_object(composed)
-    assert isinstance(config, RunConfig)
     is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     overrides = list(HydraConfig.get().overrides.task)
     main_job.run(config, overrides, Path(HydraConfig.get().runtime.output_dir) if is_sweep else None)
 
 
 def _evaluate(composed: DictConfig) -> None:
+    config = folders.typed(composed, EvaluateConfig)
     from robo_ppo.run import evaluate as evaluation
 
-    config = OmegaConf.to_object(composed)
-    assert isinstance(config, EvaluateConfig)
     evaluation.run(config)

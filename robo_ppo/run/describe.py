@@ -37,8 +37,9 @@ def describe(config: RunConfig, environment: Environment) -> str:
         _section(
             "varied from episode to episode", ["parameter", "from", "to", "unit"], _randomization(config, environment)
         ),
-        f"networks: policy {list(config.policy.hidden)}, critic {list(config.policy.critic_hidden)}, {config.policy.activation}; "
-        f"{config.num_envs} environments in {config.ranks} rank(s), {config.total_steps / 1e6:g} M steps at most, seed {config.seed}",
+        f"networks: policy {list(config.policy.hidden)}, critic {list(config.policy.critic_hidden)}, "
+        f"{config.policy.activation}; {config.num_envs} environments in {config.ranks} rank(s), "
+        f"{config.total_steps / 1e6:g} M steps at most, seed {config.seed}",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -1,14 +1,15 @@
 """Ranks: processes that train one policy together, each on its own environments.
 
-This is synchronous data-parallel PPO. Every rank collects its own rollout, gradients and statistics are averaged in every
-minibatch, and so all ranks hold the same weights at any time. On a CPU, several ranks of one thread each are faster than
-one rank of several threads: nothing waits for the slowest core between two small operations.
+This is synchronous data-parallel PPO. Every rank collects its own rollout, gradients and statistics are averaged in
+every minibatch, and so all ranks hold the same weights at any time. On a CPU, several ranks of one thread each are
+faster than one rank of several threads: nothing waits for the slowest core between two small operations.
 
-    ranks = start_ranks(folder, count=2)      # in the main process: starts the others; under torchrun: joins them
-    ranks.mean(tensor)                        # in place, the same on all
+    with start_ranks(folder, count=2) as ranks:      # in the main process, rank 0: starts the others
+        ranks.mean(tensor)                           # in place, the same on all
 
-The other ranks are `python -m robo_ppo.run.distributed <run folder>`; they read the configuration that the main process has
-written there. A rank whose peers are gone stops with an error; it cannot go on alone.
+The other ranks are `python -m robo_ppo.run.distributed <run folder> <rank> <count> <port>`; they read the configuration
+that the main process has written there. No rank can go on alone. Where one is gone, rank 0 says why and ends the job;
+where rank 0 is gone, however that happened, the others see the end of their standard input and go too.
 """
 
 import os
@@ -16,6 +17,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,30 +28,37 @@ from typing import Any
 import torch
 import torch.distributed
 from torch import Tensor
+from torch.distributed import Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from robo_ppo.errors import UserError
 
 _PATIENCE = timedelta(minutes=10)
+_HOST = "127.0.0.1"
+_USER_ERROR, _PEER_LOST = 2, 3  # exit codes of a rank
+
+
+class PeerLost(Exception):
+    """Another rank is gone, or silent for too long."""
 
 
 class Ranks:
     """This process among all; a single process is a group of one."""
 
-    def __init__(self, rank: int = 0, size: int = 1, others: list[subprocess.Popen[bytes]] | None = None) -> None:
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
-        self._others = others or []
 
     def mean(self, tensor: Tensor) -> Tensor:
         """Mean over all ranks, in place."""
+        self.sum(tensor)
         if self.size > 1:
-            torch.distributed.all_reduce(tensor)
             tensor /= self.size
         return tensor
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Sum over all ranks, in place."""
         if self.size > 1:
-            torch.distributed.all_reduce(tensor)
+            with _needing_peers():
+                torch.distributed.all_reduce(tensor)
         return tensor
 
     def gather(self, thing: Any) -> list[Any]:
@@ -54,73 +66,157 @@ class Ranks:
         if self.size == 1:
             return [thing]
         gathered: list[Any] | None = [None] * self.size if self.rank == 0 else None
-        torch.distributed.gather_object(thing, gathered)
+        with _needing_peers():
+            torch.distributed.gather_object(thing, gathered)
         return gathered or []
 
-    def close(self) -> None:
-        """Leave the group, and end the ranks that this process started."""
-        if self.size > 1 and torch.distributed.is_initialized():
+
+@contextmanager
+def start_ranks(folder: Path, count: int) -> Generator[Ranks]:
+    """As rank 0, work in a group of `count` processes on this machine; all of them are gone afterwards.
+
+    A `UserError` of another rank is raised here; one that was killed becomes one; after a fault, whose stack trace
+    stands on the terminal, the program exits with 1.
+    """
+    if count == 1:
+        yield Ranks()
+        return
+    _prefer_loopback()
+    listener = socket.create_server((_HOST, 0))
+    port: int = listener.getsockname()[1]
+    store = TCPStore(
+        _HOST, port, is_master=True, wait_for_workers=False, timeout=_PATIENCE, master_listen_fd=listener.detach()
+    )
+    others = _spawn(folder, count, port)
+    try:
+        try:
+            _await(others, store)
+            yield _join(0, count, store)
+        except PeerLost as lost:
+            raise _reason(others, lost) from lost
+    finally:
+        for process in others:
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.close()
+            process.stdout.close()
+        if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-        for process in self._others:
+        for process in others:
             try:
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
 
 
-def resolve_ranks(wanted: int) -> int:
-    """Number of ranks for `ranks=0`: one for each core, four at most."""
-    if wanted < 0:
-        raise UserError(f"ranks must be 0 (automatic) or more, not {wanted}")
-    return wanted or max(1, min(4, cores()))
+def _prefer_loopback() -> None:
+    """All ranks are on this machine: whatever its name resolves to, and whatever its firewall thinks, they can talk."""
+    loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
+    if loopback is not None:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _spawn(folder: Path, count: int, port: int) -> list[subprocess.Popen[bytes]]:
+    """Start the ranks from 1 on, which import what this process could import."""
+    # Ctrl-C and a manager's SIGTERM reach every process at once, but rank 0 decides when all of them stop. What is
+    # ignored here is ignored from the first instruction of the new process on.
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return [
+            subprocess.Popen(
+                [sys.executable, "-m", "robo_ppo.run.distributed", str(folder), str(rank), str(count), str(port)],
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            for rank in range(1, count)
+        ]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def start_ranks(folder: Path, count: int) -> Ranks:
-    """Join the group that torchrun made, or make one of `count` processes on this machine."""
-    if "WORLD_SIZE" in os.environ:
-        return _join(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), [])
-    if count == 1:
-        return Ranks()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    others = [
-        subprocess.Popen(
-            [sys.executable, "-m", "robo_ppo.run.distributed", str(folder)],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.DEVNULL,
-        )
-        for rank in range(1, count)
-    ]
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return _join(0, count, others)
+def _await(others: Sequence[subprocess.Popen[bytes]], store: Store) -> None:
+    """Wait until every rank has come; a `PeerLost` if one ends before."""
+    awaited = {_ready(rank): process for rank, process in enumerate(others, 1)}
+    deadline = time.monotonic() + _PATIENCE.total_seconds()
+    while awaited:
+        here = [key for key in awaited if store.check([key])]
+        for key in here:
+            del awaited[key]
+        if any(process.poll() is not None for process in awaited.values()) or time.monotonic() > deadline:
+            raise PeerLost("a rank has not started")
+        time.sleep(0.02)
 
 
-def _join(rank: int, size: int, others: list[subprocess.Popen[bytes]]) -> Ranks:
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=size, timeout=_PATIENCE)
-    return Ranks(rank, size, others)
+def _ready(rank: int) -> str:
+    return f"ready/{rank}"
+
+
+def _join(rank: int, size: int, store: Store) -> Ranks:
+    with _needing_peers():
+        torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=_PATIENCE)
+    return Ranks(rank, size)
+
+
+@contextmanager
+def _needing_peers() -> Generator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # the only type that the back end knows
+        raise PeerLost(str(error)) from error
+
+
+def _reason(others: Sequence[subprocess.Popen[bytes]], lost: PeerLost) -> BaseException:
+    """What to say about a lost rank: its own words, its signal, or that it failed."""
+    deadline = time.monotonic() + 5.0
+    while True:
+        for rank, process in enumerate(others, 1):
+            code = process.poll()
+            if code is None or code == _PEER_LOST:
+                continue
+            assert process.stdout is not None
+            if code == _USER_ERROR:
+                return UserError(process.stdout.read().decode())
+            if code < 0:
+                name = signal.Signals(-code).name
+                hint = " (the system does that when memory runs out)" if name == "SIGKILL" else ""
+                return UserError(f"rank {rank} was ended by {name}{hint}; the last checkpoint is unharmed")
+            return SystemExit(f"error: rank {rank} failed; its stack trace stands above")
+        if time.monotonic() > deadline:
+            return UserError(f"the ranks have lost each other: {lost}; the last checkpoint is unharmed")
+        time.sleep(0.02)
+
+
+def _leave_with_the_main_process() -> None:
+    """End this process when its standard input ends, which it does when rank 0 is gone."""
+
+    def watch() -> None:
+        os.read(sys.stdin.fileno(), 1)
+        os._exit(_PEER_LOST)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def main() -> None:
-    """Take part as one of the ranks that a main process has started."""
-    # Ctrl-C reaches every process of the terminal; the main process decides when all of them stop.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Take part as one of the ranks that a main process has started; standard output is for a `UserError` alone."""
+    folder, rank, count, port = Path(sys.argv[1]), *map(int, sys.argv[2:])
+    report = os.dup(sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _leave_with_the_main_process()
     from robo_ppo.run.train import take_part
 
     try:
-        take_part(Path(sys.argv[1]))
-    except (UserError, torch.distributed.DistError, RuntimeError) as error:
-        # A person's mistake, or the end of a peer: the main process says so. Anything else is this rank's own fault.
-        if not isinstance(error, UserError | torch.distributed.DistError) and "onnection" not in str(error):
-            raise
-        sys.exit(2)
+        with _needing_peers():
+            store = TCPStore(_HOST, port, is_master=False, timeout=_PATIENCE)
+            store.set(_ready(rank), "")
+        take_part(folder, _join(rank, count, store))
+        torch.distributed.destroy_process_group()
+    except UserError as error:
+        os.write(report, str(error).encode())
+        os._exit(_USER_ERROR)
+    except PeerLost:
+        os._exit(_PEER_LOST)
 
 
 if __name__ == "__main__":

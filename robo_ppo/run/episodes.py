@@ -47,8 +47,8 @@ def run_episodes(
 ) -> Episodes:
     """Run one episode in every environment, from the ids `first_id` on, and record the first `traced` of them.
 
-    `begin` is called before the first step (to forget a policy's state). Metrics and traces need an environment that was
-    built with `recorded_signals`.
+    `begin` is called before the first step (to forget a policy's state). Metrics and traces need an environment that
+    was built with `recorded_signals`. A step that broke its world counts for neither: what it left is no flight.
     """
     if begin is not None:
         begin()
@@ -64,13 +64,16 @@ def run_episodes(
         transition = environment.step(act(observation))
         ended = (transition.terminated | transition.truncated) & running
         steps += running
+        sound = running & transition.valid
         if metrics is not None:
-            metrics.add(transition.values, running)
+            metrics.add(transition.values, sound)
         if tracer is not None:
-            tracer.add(transition.values, running)
+            tracer.add(transition.values, sound)
         if bool(ended.any()):
-            well = transition.values[SUCCESS] & transition.terminated
-            for name, mask in environment.outcomes(transition.values, ended, well & ended, ~transition.valid).items():
+            well = ended & transition.valid & transition.values[SUCCESS]
+            for failure in environment.task.failures:
+                well &= ~transition.values[failure]
+            for name, mask in environment.outcomes(transition.values, ended, well, ~transition.valid).items():
                 outcome[mask.numpy()] = name
             running &= ~ended
             if not bool(running.any()):
@@ -81,20 +84,33 @@ def run_episodes(
     return Episodes(ids.numpy(), outcome, steps.numpy(), found, traces)
 
 
+def joined(parts: Sequence[Episodes], count: int) -> Episodes:
+    """Episodes that were run one batch after another, the first `count` of them."""
+    keep = slice(0, count)
+    return Episodes(
+        ids=np.concatenate([part.ids for part in parts])[keep],
+        outcome=np.concatenate([part.outcome for part in parts])[keep],
+        steps=np.concatenate([part.steps for part in parts])[keep],
+        metrics={name: np.concatenate([part.metrics[name] for part in parts])[keep] for name in parts[0].metrics},
+        traces=[trace for part in parts for trace in part.traces],
+    )
+
+
 def _computes_metrics(environment: Environment) -> bool:
     wanted = {metric.signal for metric in environment.task.metrics().values()}
     return bool(wanted) and wanted <= environment.computed_signals
 
 
+_START = {"sum": 0.0, "last": float("nan"), "min": float("inf"), "max": float("-inf")}
+
+
 class _Metrics:
     """Reduces the task's metric signals over the steps of every episode."""
-
-    _START = {"sum": 0.0, "last": float("nan"), "min": float("inf"), "max": float("-inf")}
 
     def __init__(self, environment: Environment) -> None:
         self._metrics = environment.task.metrics()
         n = environment.num_envs
-        self._values = {name: torch.full((n,), self._START[metric.reduce]) for name, metric in self._metrics.items()}
+        self._values = {name: torch.full((n,), _START[metric.reduce]) for name, metric in self._metrics.items()}
 
     def add(self, values: dict[str, Tensor], running: Tensor) -> None:
         for name, metric in self._metrics.items():

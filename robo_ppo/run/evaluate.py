@@ -1,15 +1,21 @@
-"""Measures an exported policy: what onnxruntime computes from measurements, flown through episodes that training never saw.
+"""Measures an exported policy: what onnxruntime computes from measurements, in episodes that training never saw.
 
-evaluate(run_folder, config, bundle_path, options)     # → evaluation/{metrics.json, *.png, video.mp4}, report.html
+    python evaluate.py run=latest randomization=strong     # → run(config)
+    evaluate(folder, config, bundle, options)              # → evaluation/{metrics.json, *.png, video.mp4}, report.html
+
+Every episode is a function of its id, and each id is flown and counted once: the same file gives the same numbers
+again.
 """
 
 import dataclasses
 import json
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -22,59 +28,76 @@ from robo_ppo.env.scenes import Split
 from robo_ppo.env.task import SUCCESS
 from robo_ppo.errors import UserError
 from robo_ppo.export.bundle import Bundle, read_bundle, replace_evaluation
+from robo_ppo.export.contract import Contract, Port
+from robo_ppo.export.policy import ports
 from robo_ppo.export.runtime import Policy
 from robo_ppo.run import folder as folders
-from robo_ppo.run.episodes import Episodes, recorded_signals, run_episodes
+from robo_ppo.run.episodes import Episodes, joined, recorded_signals, run_episodes
 from robo_ppo.run.plots import learning_curves, trajectories
 from robo_ppo.run.rendering import RenderingUnavailable
 from robo_ppo.run.report import write_report
+from robo_ppo.run.resolve import cores
 from robo_ppo.run.statistics import wilson_interval
 from robo_ppo.run.trace import EpisodeTrace
 from robo_ppo.run.video import film
 
 AT_ONCE = 1000  # episodes that fly side by side
-TRACED = 60
+TRACED = 60  # episodes that pictures and films choose from
+BUNDLE = "policy.onnx"
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure."""
+    """What to measure; a `UserError` where it makes no sense."""
 
     episodes: int
     split: Split
     video: bool
     video_seconds: float
 
+    def __post_init__(self) -> None:
+        """Refuse before anything is flown."""
+        if self.episodes < 1:
+            raise UserError(f"episodes must be at least 1, not {self.episodes}")
+        if self.video and not 0.0 < self.video_seconds < math.inf:
+            raise UserError(
+                f"video_seconds must be greater than 0, not {self.video_seconds}; video=false makes no film"
+            )
+
 
 def run(config: EvaluateConfig) -> None:
     """`evaluate.py`: measure the policy of a run, or a bundle alone."""
     if (config.run is None) == (config.bundle is None):
         raise UserError("say what to evaluate: run=latest, run=<folder> or bundle=<policy.onnx>")
-    if config.split not in ("test", "validation"):
-        raise UserError(f"split={config.split}; it must be test or validation")
-    options = Options(config.episodes, config.split, config.video, config.video_seconds)  # pyright: ignore[reportArgumentType]
+    options = Options(config.episodes, _split(config.split), config.video, config.video_seconds)
     if config.run is not None:
         output = folders.find(config.run, config.runs)
-        path = output / "policy.onnx"
-        bundle = read_bundle(path)
-        training = folders.load_config(output)
+        if not (output / BUNDLE).exists():
+            raise UserError(
+                f"{output} has no {BUNDLE}, written when training ends; python train.py resume={output} goes on"
+            )
+        bundle, training = read_bundle(output / BUNDLE), folders.load_config(output)
     else:
-        path = Path(config.bundle or "")
-        bundle = read_bundle(path)
-        training = folders.parse_config(bundle.contract.training.config, str(path))
-        output = folders.create(config.runs, f"{training.task.name}_evaluation")
-        folders.save_config(training, output)
+        bundle = read_bundle(config.bundle or "")
+        training = folders.parse_config(bundle.contract.training.config, str(config.bundle))
+        output = _folder_for(bundle, training, config.runs)
     if config.randomization is not None:
         training.randomization = config.randomization
     evaluate(output, training, bundle, options)
 
 
-def evaluate(output: Path, config: RunConfig, bundle: Bundle, options: Options) -> dict[str, Any]:
-    """Fly the episodes, write everything that there is to see into a run's folder, and return the metrics."""
-    if options.episodes < 1:
-        raise UserError(f"episodes must be at least 1, not {options.episodes}")
+def evaluate(
+    output: Path, config: RunConfig, bundle: Bundle, options: Options, *, record_in: Path | None = None
+) -> dict[str, Any]:
+    """Fly the episodes, write everything that there is to see into a run's folder, and return the metrics.
+
+    `record_in` is the bundle's file, if the result shall be written into the bundle itself, too.
+    """
     episodes, scenes = fly(config, bundle, options)
     metrics = summarize(config, bundle, episodes, options) | {"scenes": scenes}
+    if record_in is not None:
+        kept = {name: metrics[name] for name in ("split", "episodes", "success", "outcomes", "metrics")}
+        metrics["sha256"] = replace_evaluation(record_in, kept).sha256
     folder = output / "evaluation"
     try:
         folder.mkdir(exist_ok=True)
@@ -83,47 +106,45 @@ def evaluate(output: Path, config: RunConfig, bundle: Bundle, options: Options) 
         rows = _rows(output / "metrics.jsonl")
         if rows:
             learning_curves(rows, folder / "learning_curves.png")
+        if options.video:
+            _film(folder / "video.mp4", config, episodes.traces, options.video_seconds)
+        report = write_report(output)
     except OSError as error:
         raise UserError(f"cannot write into {folder}: {error.strerror}") from error
-    if options.video:
-        _film(folder / "video.mp4", config, episodes.traces, options.video_seconds)
-    write_report(output)
     print(table(metrics))
-    print(f"report: {output / 'report.html'}")
+    print(f"report: {report}")
     return metrics
 
 
 def fly(config: RunConfig, bundle: Bundle, options: Options) -> tuple[Episodes, dict[str, float]]:
-    """Run the episodes 0 to `episodes` - 1 of a split with the exported policy; also says what their scenes are like."""
+    """Run the first episodes of a split with an exported policy; also says what their scenes are like."""
+    with _one_torch_thread():
+        return _fly(config, bundle, options)
+
+
+def _fly(config: RunConfig, bundle: Bundle, options: Options) -> tuple[Episodes, dict[str, float]]:
+    # Training shares the cores among its ranks; here they are all free, and the physics is the same on any number.
+    config = dataclasses.replace(config, sim=dataclasses.replace(config.sim, threads=cores()))
     at_once = min(options.episodes, AT_ONCE)
-    environment = build(
-        config, options.split, at_once, episodes=options.episodes, extra_signals=recorded_signals(make_task(config))
-    )
-    policy = OnnxPolicy(environment, Policy(bundle, max(1, config.threads)))
-    parts: list[Episodes] = []
-    for first in range(0, options.episodes, at_once):
-        parts.append(
-            run_episodes(
-                environment, policy.act, begin=policy.begin, first_id=first, traced=TRACED if first == 0 else 0
-            )
-        )
-    keep = slice(0, options.episodes)
-    flown = Episodes(
-        ids=np.concatenate([p.ids for p in parts])[keep],
-        outcome=np.concatenate([p.outcome for p in parts])[keep],
-        steps=np.concatenate([p.steps for p in parts])[keep],
-        metrics={name: np.concatenate([p.metrics[name] for p in parts])[keep] for name in parts[0].metrics},
-        traces=parts[0].traces,
-    )
-    return flown, environment.task.scene_statistics(environment.bank.columns)
+    extra = recorded_signals(make_task(config))
+    environment = build(config, options.split, at_once, episodes=options.episodes, extra_signals=extra)
+    pilot = OnnxPilot(environment, bundle)
+    parts = [
+        run_episodes(environment, pilot.act, begin=pilot.begin, first_id=first, traced=0 if first else TRACED)
+        for first in range(0, options.episodes, at_once)
+    ]
+    return joined(parts, options.episodes), environment.task.scene_statistics(environment.bank.columns)
 
 
-class OnnxPolicy:
-    """An exported policy at the controls of every environment: it gets what the vehicle would measure, and nothing else."""
+class OnnxPilot:
+    """An exported policy at the controls of every environment: it gets what a vehicle would measure, nothing else.
 
-    def __init__(self, environment: Environment, policy: Policy) -> None:
-        self._environment, self._policy = environment, policy
-        self._check()
+    UserError where the bundle was made for other measurements or other commands.
+    """
+
+    def __init__(self, environment: Environment, bundle: Bundle) -> None:
+        refuse_unless_it_fits(bundle.contract, environment)
+        self._environment, self._policy = environment, Policy(bundle)
         self.begin()
 
     def begin(self) -> None:
@@ -137,61 +158,121 @@ class OnnxPolicy:
         action = self._environment.task.robot.action
         return action.action(torch.from_numpy(np.stack([commands[name] for name in action.names], 1)))
 
-    def _check(self) -> None:
-        wanted = {port.name for port in self._policy.contract.inputs}
-        given = set(self._environment.onboard.measurements)
-        commands = tuple(port.name for port in self._policy.contract.outputs)
-        names = self._environment.task.robot.action.names
-        if wanted != given or commands != names:
+
+def refuse_unless_it_fits(contract: Contract, environment: Environment) -> None:
+    """UserError where a policy does not measure, command and run at the rate of this task and robot."""
+    measured, commanded = ports(environment)
+    for what, theirs, ours in (
+        ("takes", {p.name: _meaning(p) for p in contract.inputs}, {p.name: _meaning(p) for p in measured}),
+        ("commands", {p.name: _meaning(p) for p in contract.outputs}, {p.name: _meaning(p) for p in commanded}),
+    ):
+        if theirs != ours:
+            names = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
             raise UserError(
-                f"the policy takes {', '.join(sorted(wanted))} and commands {', '.join(commands)}, but the task measures "
-                f"{', '.join(sorted(given))} and the robot takes {', '.join(names)}"
+                f"the policy was made for another task or robot: it {what} {_listed(theirs, names)}, "
+                f"where this one has {_listed(ours, names)}"
             )
+    for theirs, ours in zip(contract.outputs, commanded, strict=True):
+        if not (_first(ours.lower) <= _first(theirs.lower) and _first(theirs.upper) <= _first(ours.upper)):
+            raise UserError(
+                f"the policy commands {theirs.name} from {_first(theirs.lower):g} to {_first(theirs.upper):g} "
+                f"{theirs.unit}, but the robot takes {_first(ours.lower):g} to {_first(ours.upper):g}"
+            )
+    period = environment.options.control_period
+    if not math.isclose(contract.control_period, period, rel_tol=1e-6):
+        raise UserError(
+            f"the policy was trained for a step of {contract.control_period:g} s, but the task's is {period:g} s"
+        )
 
 
 def summarize(config: RunConfig, bundle: Bundle, episodes: Episodes, options: Options) -> dict[str, Any]:
     """What metrics.json holds."""
     total = len(episodes.ids)
     low, high = wilson_interval(episodes.count(SUCCESS), total)
-    period = bundle.contract.control_period
     well = episodes.outcome == SUCCESS
-    metrics: dict[str, Any] = {"time_to_goal": _spread(episodes.steps[well] * period, "s")}
-    task = make_task(config)
-    for name, metric in task.metrics().items():
+    seconds = episodes.steps[well] * bundle.contract.control_period
+    metrics: dict[str, Any] = {"time_to_goal": _spread(seconds, "s")}
+    for name, metric in make_task(config).metrics().items():
         values = episodes.metrics[name]
         metrics[name] = _spread(values[well] if metric.only_success else values, metric.unit)
-    outcomes = {
-        str(name): int(count)
-        for name, count in zip(*np.unique(episodes.outcome.astype(str), return_counts=True), strict=True)
-    }
+    names, counts = np.unique(episodes.outcome.astype(str), return_counts=True)
+    outcomes = sorted(zip(names.tolist(), counts.tolist(), strict=True), key=lambda item: -item[1])
     training = bundle.contract.training
     return {
         "task": config.task.name,
-        "policy": "policy.onnx",
+        "policy": BUNDLE,
         "sha256": bundle.contract.sha256,
         "split": options.split,
         "episodes": total,
         "randomization": dataclasses.asdict(config.randomization),
         "success": {"value": episodes.success, "low": low, "high": high, "count": episodes.count(SUCCESS)},
-        "outcomes": dict(sorted(outcomes.items(), key=lambda item: -item[1])),
+        "outcomes": dict(outcomes),
         "metrics": metrics,
         "training": {"steps": training.steps, "seed": training.seed, "commit": training.commit},
     }
 
 
-def table(metrics: dict[str, Any]) -> str:
+def table(metrics: Mapping[str, Any]) -> str:
     """The result in a few lines for the terminal."""
     success = metrics["success"]
     lines = [
-        f"{metrics['task']}: success {success['value']:.1%} (95 % interval {success['low']:.1%} to {success['high']:.1%}) "
+        f"{metrics['task']}: success {success['value']:.1%} "
+        f"(95 % interval {success['low']:.1%} to {success['high']:.1%}) "
         f"in {metrics['episodes']} {metrics['split']} episodes",
         "  " + ", ".join(f"{name} {count}" for name, count in metrics["outcomes"].items()),
     ]
     for name, spread in metrics["metrics"].items():
         if spread["mean"] is not None:
             unit = "" if spread["unit"] == "1" else f" {spread['unit']}"
-            lines.append(f"  {name.replace('_', ' ')}: mean {spread['mean']:.3g}{unit}, p95 {spread['p95']:.3g}{unit}")
+            numbers = ", ".join(f"{key} {spread[key]:.3g}{unit}" for key in ("mean", "p5", "p95"))
+            lines.append(f"  {name.replace('_', ' ')}: {numbers}")
     return "\n".join(lines)
+
+
+def _split(name: str) -> Split:
+    known: dict[str, Split] = {split: split for split in get_args(Split)}
+    if name not in known or name == "train":
+        raise UserError(f"split={name}; it must be test or validation")
+    return known[name]
+
+
+def _folder_for(bundle: Bundle, training: RunConfig, runs: str) -> Path:
+    """A folder like that of a run, for a bundle that came without one; `latest` stays with what was trained."""
+    output = folders.create(runs, f"{training.task.name}_evaluation", latest=False)
+    folders.save_config(training, output)
+    (output / "versions.json").write_text(json.dumps(dict(bundle.contract.versions), indent=2) + "\n")
+    (output / BUNDLE).write_bytes(bundle.model)
+    return output
+
+
+@contextmanager
+def _one_torch_thread() -> Generator[None]:
+    """Operations on some thousand rows take longer to share among threads than to do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _meaning(port: Port) -> tuple[object, ...]:
+    return port.shape, port.unit, port.frame, port.quaternion_order
+
+
+def _listed(ports_: Mapping[str, tuple[Any, ...]], names: Sequence[str]) -> str:
+    """What is known of the named ports: `ranges (16, in m, heading)`."""
+    known = [
+        f"{name} ({'×'.join(map(str, shape)) or '1'}, in {unit}{f', {frame}' if frame else ''})"
+        for name, (shape, unit, frame, _) in ports_.items()
+        if name in names
+    ]
+    return ", ".join(known) or "nothing of that"
+
+
+def _first(limits: tuple[float, ...] | None) -> float:
+    """The limit of a command, which is one number."""
+    return limits[0] if limits else math.nan
 
 
 def _spread(values: np.ndarray, unit: str) -> dict[str, Any]:
@@ -207,7 +288,7 @@ def _film(path: Path, config: RunConfig, traces: Sequence[EpisodeTrace], seconds
     successes = [t for t in traces if t.outcome == SUCCESS]
     chosen = [*successes[:2], *failures[:1], *successes[2:]]
     try:
-        film(path, make_task(config).robot.spec(), chosen or traces, max_seconds=min(seconds, 20.0))
+        film(path, make_task(config).robot.spec(), chosen or traces, max_seconds=seconds)
     except RenderingUnavailable as error:
         print(f"no film: {error}", file=sys.stderr)
 
@@ -216,8 +297,3 @@ def _rows(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
-
-
-def record_in_bundle(path: Path, metrics: dict[str, Any]) -> None:
-    """Write the result of an evaluation into the bundle itself."""
-    replace_evaluation(path, {name: metrics[name] for name in ("split", "episodes", "success", "outcomes", "metrics")})

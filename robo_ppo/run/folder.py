@@ -13,8 +13,10 @@ import platform
 import subprocess
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
-from omegaconf import OmegaConf
+import yaml
+from omegaconf import Container, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from robo_ppo import __version__
@@ -22,10 +24,11 @@ from robo_ppo.config import RunConfig
 from robo_ppo.errors import UserError
 
 LATEST = "latest"
+Schema = TypeVar("Schema")
 
 
-def create(runs: str, task: str) -> Path:
-    """A new folder for a run, and `latest` pointing to it."""
+def create(runs: str, task: str, *, latest: bool = True) -> Path:
+    """A new folder for a run, with `latest` pointing to it unless it is not one to be resumed."""
     root = Path(runs)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for suffix in ("", *(f"_{number}" for number in range(1, 1000))):
@@ -41,18 +44,25 @@ def create(runs: str, task: str) -> Path:
             ) from error
     else:
         raise UserError(f"{root / task} is full of runs of this very second")
-    _point_latest(root, folder)
+    if latest:
+        point_latest(root, folder)
     return folder
 
 
-def _point_latest(root: Path, folder: Path) -> None:
+def point_latest(root: Path, folder: Path) -> None:
+    """Make `latest` in the folder of all runs point to one of them."""
     link, fresh = root / LATEST, root / f".{LATEST}.{os.getpid()}"
+    target = os.path.relpath(folder, root)
     try:
-        fresh.unlink(missing_ok=True)
-        fresh.symlink_to(folder.relative_to(root), target_is_directory=True)
-        fresh.replace(link)
-    except OSError:  # a file system without links: a file with the path does it too
-        link.write_text(str(folder.relative_to(root)))
+        try:
+            fresh.unlink(missing_ok=True)
+            fresh.symlink_to(target, target_is_directory=True)
+            fresh.replace(link)
+        except OSError:  # a file system without links: a file with the path does it too
+            fresh.unlink(missing_ok=True)
+            link.write_text(target)
+    except OSError as error:
+        raise UserError(f"cannot make {link} point to {folder}: {error.strerror}") from error
 
 
 def find(name: str, runs: str) -> Path:
@@ -63,7 +73,8 @@ def find(name: str, runs: str) -> Path:
         folder = link.parent / link.read_text().strip() if link.is_file() else link.resolve()
         if not folder.is_dir():
             raise UserError(
-                f"there is no run in {Path(runs).absolute()} yet; train one with python train.py, or say where with runs=…"
+                f"there is no run in {Path(runs).absolute()} yet; train one with python train.py, "
+                "or say where they are with runs=…"
             )
     if not folder.is_dir():
         raise UserError(f"there is no run in {folder.absolute()}")
@@ -75,8 +86,11 @@ def find(name: str, runs: str) -> Path:
 def save_config(config: RunConfig, folder: Path) -> str:
     """Write config.yaml; returns its text."""
     text = OmegaConf.to_yaml(OmegaConf.structured(config))
-    (folder / "config.yaml").write_text(text)
-    (folder / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
+    try:
+        (folder / "config.yaml").write_text(text)
+        (folder / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write into {folder}: {error.strerror}") from error
     return text
 
 
@@ -87,31 +101,50 @@ def portable(config: RunConfig) -> str:
 
 def resumed_config(folder: Path, overrides: list[str]) -> RunConfig:
     """The configuration of a run that goes on; nothing of it can be changed on the way."""
-    changed = [text for text in overrides if not text.startswith(("resume=", "runs=", "task="))]
+    config = load_config(folder)
+    same = f"task={config.task.name}"
+    changed = [text for text in overrides if text != same and not text.startswith(("resume=", "runs="))]
     if changed:
         raise UserError(
-            f"a resumed run goes on as it was configured, so {changed[0]} cannot apply; start a new one with init={folder}"
+            f"a resumed run goes on as it was configured ({same}), so {changed[0]} cannot apply; "
+            f"start a new one with init={folder}"
         )
-    return load_config(folder)
+    return config
 
 
 def load_config(folder: Path) -> RunConfig:
     """The configuration of a run."""
-    return parse_config((folder / "config.yaml").read_text(), str(folder / "config.yaml"))
+    path = folder / "config.yaml"
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    return parse_config(text, str(path))
 
 
 def parse_config(text: str, where: str) -> RunConfig:
-    """A run's configuration from its YAML."""
+    """A run's configuration from its YAML; a `UserError` for anything that today's schema does not know."""
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.create(text))
-        config = OmegaConf.to_object(merged)
-    except (OmegaConfBaseException, ValueError) as error:
-        message = str(error).splitlines()[0]
+        return typed(OmegaConf.create(text), RunConfig)
+    except (OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
+        message = " ".join(str(error).splitlines()[0].split())
+        key = getattr(error, "full_key", None)
         raise UserError(
-            f"{where} does not fit robo_ppo {__version__}: {message}; it was written by another version"
+            f"{where} does not fit robo_ppo {__version__}: {f'{key}: ' if key else ''}{message}; "
+            "it was written by another version, or changed"
         ) from error
-    if not isinstance(config, RunConfig):
-        raise UserError(f"{where} is not the configuration of a run")
+
+
+def typed(found: Container, schema: type[Schema]) -> Schema:
+    """A configuration as its dataclass; an `OmegaConfBaseException` for a key or a type that is not in the schema.
+
+    Hydra alone does not see to it: what is appended with `+` may have any name.
+    """
+    plain = OmegaConf.to_container(found)
+    if not isinstance(plain, dict):
+        raise ValueError("it is not a mapping of settings")
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), plain))
+    assert isinstance(config, schema)
     return config
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from robo_ppo.config import RunConfig
 from robo_ppo.run import folder as folders
-from robo_ppo.run.distributed import cores, resolve_ranks
+from robo_ppo.run.resolve import check, resolved
 
 if TYPE_CHECKING:
     from robo_ppo.export.bundle import Bundle
@@ -23,6 +23,7 @@ def run(config: RunConfig, overrides: list[str], output: Path | None = None) -> 
     if config.resume is not None:
         folder = folders.find(config.resume, config.runs)
         config = folders.resumed_config(folder, overrides)
+        check(config)
         print(f"resuming {folder}")
     else:
         config = resolved(config)
@@ -32,6 +33,8 @@ def run(config: RunConfig, overrides: list[str], output: Path | None = None) -> 
         return
     if folder is None:
         folder = folders.create(config.runs, config.task.name) if output is None else output
+        if output is not None:
+            folders.point_latest(Path(config.runs), output)
         folders.save_config(config, folder)
         print(f"run: {folder}\n")
 
@@ -40,22 +43,14 @@ def run(config: RunConfig, overrides: list[str], output: Path | None = None) -> 
     result = train(config, folder)
     if result.stopped_by.startswith("SIG"):
         print(
-            f"stopped by {result.stopped_by} after {result.steps / 1e6:.2f} M steps; go on with: python train.py resume={folder}"
+            f"stopped by {result.stopped_by} after {result.steps / 1e6:.2f} M steps; "
+            f"go on with: python train.py resume={folder}"
         )
         sys.exit(130 if result.stopped_by == "SIGINT" else 143)
-    print(
-        f"trained {result.steps / 1e6:.2f} M steps in {result.seconds:.0f} s; best validation {result.best_validation or 0.0:.1%}"
-    )
+    best = f"best validation {result.best_validation or 0.0:.1%}"
+    print(f"trained {result.steps / 1e6:.2f} M steps in {result.seconds:.0f} s; {best}")
     finish(config, folder, result.steps)
     print(f"whole job: {time.monotonic() - started:.0f} s")
-
-
-def resolved(config: RunConfig) -> RunConfig:
-    """The configuration with what depends on this machine filled in, so that the run can be repeated."""
-    ranks = resolve_ranks(config.ranks)
-    threads = config.threads or max(1, cores() // ranks)
-    sim = dataclasses.replace(config.sim, threads=config.sim.threads or threads)
-    return dataclasses.replace(config, ranks=ranks, threads=threads, sim=sim)
 
 
 def finish(config: RunConfig, folder: Path, steps: int) -> None:
@@ -67,8 +62,7 @@ def finish(config: RunConfig, folder: Path, steps: int) -> None:
     settings = config.evaluation
     if settings.episodes:
         options = evaluate.Options(settings.episodes, "test", settings.video, settings.video_seconds)
-        metrics = evaluate.evaluate(folder, config, bundle, options)
-        evaluate.record_in_bundle(folder / "policy.onnx", metrics)
+        evaluate.evaluate(folder, config, bundle, options, record_in=folder / "policy.onnx")
 
 
 def export(config: RunConfig, folder: Path, steps: int) -> "Bundle":
@@ -92,13 +86,18 @@ def export(config: RunConfig, folder: Path, steps: int) -> "Bundle":
     training = Training(
         commit=versions["commit"], seed=config.seed, steps=best["steps"], config=folders.portable(config)
     )
-    return export_policy(
-        folder / "policy.onnx", environment, model, measured_sequence(environment, actions), versions, training
-    )
+    samples = measured_sequence(environment, actions)
+    return export_policy(folder / "policy.onnx", config.task.name, environment, model, samples, versions, training)
 
 
 def _table(config: RunConfig) -> str:
+    """The composed task; what is wrong with it, or with the learner's settings, shows before the run has a folder."""
     from robo_ppo.env.build import build
+    from robo_ppo.learn.ppo import PPOSettings
     from robo_ppo.run.describe import describe
+    from robo_ppo.run.train import make_model
 
-    return describe(config, build(config, "train", 1, episodes=1))
+    environment = build(config, "train", 1, episodes=1)
+    make_model(config, environment.observation_sizes, environment.action_size)
+    PPOSettings(**dataclasses.asdict(config.ppo))
+    return describe(config, environment)

@@ -25,7 +25,7 @@ def reading_text(label: str, value: float) -> tuple[str, str]:
     """A reading as two columns: `("distance to goal (m)", 1.234)` gives `("distance to goal", "1.23 m")`."""
     match = re.fullmatch(r"(.*?)\s*\(([^()]*)\)", label)
     name, unit = match.groups() if match else (label, "")
-    return name, f"{value:.2f} {unit}".rstrip()
+    return name, f"{value:z.2f} {unit}".rstrip()
 
 
 def draw_panel(image: Image.Image, title: str, rows: Sequence[tuple[str, str]]) -> None:
@@ -100,9 +100,13 @@ class SceneMap:
             outline = [tuple(point) for point in self._pixels_of(plan_outline(shape))]
             if shape.role == "bounds":
                 draw.line([*outline, outline[0]], fill=palette.rgb(palette.MUTED), width=_SUPERSAMPLING)
+            elif shape.role == "goal":
+                draw.polygon(outline, fill=palette.rgb(palette.GOAL))
+                (x, y), radius = self._pixels_of(np.array([shape.position]))[0], 6 * _SUPERSAMPLING
+                ring = (x - radius, y - radius, x + radius, y + radius)
+                draw.ellipse(ring, outline=palette.rgb(palette.GOAL), width=_SUPERSAMPLING)
             else:
-                colour = palette.GOAL if shape.role == "goal" else palette.OBSTACLE
-                draw.polygon(outline, fill=palette.rgb(colour))
+                draw.polygon(outline, fill=palette.rgb(palette.OBSTACLE))
         return chart
 
     def _pixels_of(self, points: np.ndarray) -> list[list[float]]:

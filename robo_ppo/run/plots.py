@@ -126,6 +126,7 @@ def _draw_curve(axes: Axes, steps: np.ndarray, values: np.ndarray, label: str, *
         ha="right",
         fontsize=8,
         color=palette.VEHICLE,
+        bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
     )
 
 

@@ -12,10 +12,12 @@ film. A `Studio` binds it when it is built, so the order of imports does not mat
 import ctypes.util
 import functools
 import importlib
+import logging
 import os
 import platform
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Protocol, Self
 
@@ -108,10 +110,13 @@ class Studio:
         self._rectangle = mujoco.MjrRect(0, 0, *size)
         self._pixels = np.empty((size[1], size[0], 3), np.uint8)
         backend = choose_gl()
+        logging.getLogger("OpenGL").setLevel(logging.WARNING)  # it reports on its own accelerators
         try:
-            context_class: type[_Context] = importlib.import_module(f"mujoco.{backend}").GLContext
-            self._context = context_class(*size)
-            self._context.make_current()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # GLFW warns before it fails: one message is enough
+                context_class: type[_Context] = importlib.import_module(f"mujoco.{backend}").GLContext
+                self._context = context_class(*size)
+                self._context.make_current()
             self._mjr = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         except Exception as error:  # each library has its own exceptions, down to AttributeError from PyOpenGL
             raise RenderingUnavailable(f"{_HELP} (tried {backend}: {error})") from error

@@ -143,7 +143,9 @@ def _contents(files: _Files) -> dict[str, Any]:
         "pictures": _pictures(files),
         "reward": _terms(_section(config, "reward")),
         "observation": {group: list(signals or {}) for group, signals in _section(task, "observation").items()},
-        "measurements": _terms(_section(task, "measurements")),
+        "measurements": _errors(_section(task, "measurements")),
+        "varied": _varied(evaluation),
+        "scenes": {name: value for name, value in _section(evaluation, "scenes").items() if _is_number(value)},
         "commands": _commands(files.folder, config, evaluation),
         "versions": _flat(versions),
         "config_text": config_text,
@@ -175,7 +177,7 @@ def _metrics(metrics: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]
     tables = {name: values for name, values in metrics.items() if isinstance(values, dict)}
     known = [key for key in _COLUMNS if any(key in values for values in tables.values())]
     rows = [
-        {"name": name, "unit": values.get("unit", ""), "values": [values.get(key) for key in known]}
+        {"name": name, "unit": _unit(values.get("unit")), "values": [values.get(key) for key in known]}
         for name, values in tables.items()
     ]
     return [_COLUMNS[key] for key in known], rows
@@ -201,6 +203,42 @@ def _terms(terms: Mapping[str, Any]) -> list[dict[str, Any]]:
         weight = values.pop("weight", None)
         rows.append({"name": name, "weight": weight, "settings": ", ".join(f"{k} {v}" for k, v in values.items())})
     return rows
+
+
+def _errors(measurements: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of a table by measurement: how it errs, where it does."""
+    rows: list[dict[str, Any]] = []
+    for name, errors in measurements.items():
+        known = errors if isinstance(errors, dict) else {}
+        parts = [f"{key} {value:g}" for key, value in known.items() if _is_number(value) and value]
+        delay = known.get("delay")
+        if isinstance(delay, list) and len(delay) == 2 and all(map(_is_number, delay)) and delay[1]:
+            parts.append(f"delay {delay[0]:g} – {delay[1]:g} s")
+        if parts:
+            rows.append({"name": name, "settings": ", ".join(parts)})
+    return rows
+
+
+def _varied(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of a table by parameter: between what it varied from episode to episode of the evaluation."""
+    randomization = _section(evaluation, "randomization")
+    rows: list[dict[str, Any]] = []
+    for name, limits in _section(randomization, "parameters").items():
+        if isinstance(limits, list) and len(limits) == 2 and all(map(_is_number, limits)):
+            rows.append({"name": name, "settings": f"{limits[0]:g} – {limits[1]:g}"})
+    factor = randomization.get("measurement_errors")
+    if _is_number(factor) and factor != 1:
+        rows.append({"name": "measurement_errors", "settings": f"{factor:g} times those of the task"})
+    return rows
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _unit(unit: object) -> str:
+    """A unit for a reader: none for a pure number."""
+    return "" if unit in (None, "1") else str(unit)
 
 
 def _commands(folder: Path, config: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str]:

@@ -2,15 +2,16 @@
 
     result = train(config, folder)
 
-A run is a folder (`robo_ppo.run.folder`). Everything that continues after a stop is in its newest checkpoint; on a CPU a
-resumed run gives the same weights, bit for bit, as one that was never stopped.
+A run is a folder (`robo_ppo.run.folder`). Everything that continues after a stop is in its newest checkpoint; on a CPU
+a resumed run gives the same weights, bit for bit, as one that was never stopped.
 """
 
 import dataclasses
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -30,8 +31,10 @@ from robo_ppo.learn.rollout import Rollout
 from robo_ppo.run import checkpoint
 from robo_ppo.run.distributed import Ranks, start_ranks
 from robo_ppo.run.episodes import run_episodes
-from robo_ppo.run.folder import load_config
+from robo_ppo.run.folder import find, load_config
 from robo_ppo.run.metrics import MetricsLog, Progress
+
+_UNHARMED = "the last checkpoint is unharmed"
 
 
 @dataclass(frozen=True)
@@ -46,21 +49,13 @@ class TrainingResult:
 
 def train(config: RunConfig, folder: Path) -> TrainingResult:
     """Train in a run's folder, from its newest checkpoint if it has one; ends with the best policy in `best.pt`."""
-    ranks = start_ranks(folder, config.ranks)
-    try:
+    with start_ranks(folder, config.ranks) as ranks:
         return Trainer(config, folder, ranks).run()
-    finally:
-        ranks.close()
 
 
-def take_part(folder: Path) -> None:
+def take_part(folder: Path, ranks: Ranks) -> None:
     """Train as one of the other ranks."""
-    config = load_config(folder)
-    ranks = start_ranks(folder, config.ranks)
-    try:
-        Trainer(config, folder, ranks).run()
-    finally:
-        ranks.close()
+    Trainer(load_config(folder), folder, ranks).run()
 
 
 def make_model(config: RunConfig, observation_sizes: dict[str, int], action_size: int) -> ActorCritic:
@@ -74,12 +69,6 @@ class Trainer:
 
     def __init__(self, config: RunConfig, folder: Path, ranks: Ranks) -> None:
         self.config, self.folder, self.ranks = config, folder, ranks
-        if config.total_steps < 1 or config.validation.episodes < ranks.size:
-            raise UserError("total_steps must be at least 1, validation.episodes at least the number of ranks")
-        if config.num_envs < 1 or config.num_envs % ranks.size:
-            raise UserError(
-                f"num_envs={config.num_envs} must be a positive multiple of the {ranks.size} ranks; change it or ranks=…"
-            )
         torch.set_num_threads(config.threads)
         own_envs = config.num_envs // ranks.size
         self.environment = build(config, "train", own_envs, rank=ranks.rank, ranks=ranks.size)
@@ -105,55 +94,46 @@ class Trainer:
         self.observation = self.environment.reset()
         self._signal: str | None = None
         if checkpoint.numbered(folder):
-            self._resume(checkpoint.read(checkpoint.newest(folder)))
+            self._resume(checkpoint.newest(folder))
         elif config.init is not None:
             self._initialise(config.init)
 
     def run(self) -> TrainingResult:
         """Train until the target, the end, or a signal."""
-        config, leads = self.config, self.ranks.rank == 0
-        log = MetricsLog(self.folder, self.steps) if leads else None
-        progress = Progress(config.total_steps) if leads else None
-        per_iteration = config.ppo.horizon * config.num_envs
-        stopped_by = "end"
-        if self.steps == 0:
-            self._save()  # a folder that cannot be written to shows now, not after the first interval
-        with _listening(self._on_signal) if leads else _nothing():
-            started, steps_before = time.monotonic(), self.steps
-            while self.steps < config.total_steps:
-                began = time.monotonic()
-                statistics = self.iterate()
-                self.steps += per_iteration
-                totals, told_to_stop = self._sum_up(self.environment.take_totals())
-                self._raise_level(totals)
-                self.seconds += time.monotonic() - began
-                validate = self._passed(config.validation.every)
-                if validate:
-                    began = time.monotonic()
-                    self.last_validation = self._validate()
-                    self.seconds += time.monotonic() - began
-                row = self._row(statistics, totals, self.last_validation if validate else None)
-                if log is not None and progress is not None:
+        leads = self.ranks.rank == 0
+        progress = Progress(self.config.total_steps, self.steps)
+        stopped = False
+        with (
+            MetricsLog(self.folder, self.steps) if leads else nullcontext() as log,
+            _listening(self._on_signal) if leads else nullcontext(),
+        ):
+            if self.steps == 0:
+                self._save()  # a folder that cannot be written to shows now, not after the first interval
+            while self.steps < self.config.total_steps and not self._is_at_target() and not stopped:
+                row, stopped = self._advance()
+                if log is not None:
                     log.write(row)
-                    speed = (self.steps - steps_before) / (time.monotonic() - started)
-                    progress.show(self.steps, speed, row.get("train/success"), self.last_validation)
-                reached = validate and self._keep_best(self.last_validation or 0.0)
-                if told_to_stop or reached or self.steps >= config.total_steps or self._passed(config.checkpoint_every):
+                    progress.show(self.steps, row.get("train/success"), self.last_validation)
+                if stopped or self._is_at_target() or self._passed(self.config.checkpoint_every):
                     self._save()
-                if told_to_stop or reached:
-                    stopped_by = (self._signal or "signal") if told_to_stop else "target"
-                    break
-        if log is not None and progress is not None:
-            progress.show(
-                self.steps,
-                (self.steps - steps_before) / max(time.monotonic() - started, 1e-9),
-                None,
-                self.last_validation,
-                force=True,
-            )
-            progress.end()
-            log.close()
-        return TrainingResult(self.steps, self.seconds, self.best, stopped_by)
+        progress.end()
+        ended_by = (self._signal or "signal") if stopped else "target" if self._is_at_target() else "end"
+        return TrainingResult(self.steps, self.seconds, self.best, ended_by)
+
+    def _advance(self) -> tuple[dict[str, float], bool]:
+        """One iteration, and a validation if it is time; returns what is to be logged, and whether to stop."""
+        config = self.config
+        began = time.monotonic()
+        statistics = self.iterate()
+        self.steps += config.ppo.horizon * config.num_envs
+        totals, stop = self._sum_up(self.environment.take_totals(), statistics)
+        self._raise_level(totals)
+        validate = self._passed(config.validation.every)
+        if validate:
+            self.last_validation = self._validate()
+            self._keep_best(self.last_validation)
+        self.seconds += time.monotonic() - began
+        return self._row(statistics, totals, self.last_validation if validate else None), stop
 
     def iterate(self) -> Statistics:
         """Collect one rollout and learn from it."""
@@ -166,7 +146,10 @@ class Trainer:
         """Fill the rollout with steps of every environment."""
         observation = self.observation
         for step in range(self.config.ppo.horizon):
-            transition = self.environment.step(self.ppo.act(step, observation))
+            action = self.ppo.act(step, observation)
+            if not bool(torch.isfinite(action).all()):  # before the physics breaks on it
+                self._refuse_observation((~torch.isfinite(observation["critic"])).any(0))
+            transition = self.environment.step(action)
             self.ppo.record(
                 step,
                 transition.reward,
@@ -183,24 +166,48 @@ class Trainer:
         cap = settings.max_learning_rate + (settings.final_max_learning_rate - settings.max_learning_rate) * done
         self.ppo.max_learning_rate.fill_(cap)
 
-    def _sum_up(self, own: Totals) -> tuple[Totals, bool]:
+    def _sum_up(self, own: Totals, statistics: Statistics) -> tuple[Totals, bool]:
         """Totals of all ranks, and whether one of them was told to stop."""
-        names = list(own.outcomes)
-        numbers = torch.stack([own.episodes, own.returns, own.steps, *own.outcomes.values(), *own.terms])
-        numbers = torch.cat((numbers, torch.tensor([float(own.broken), float(self._signal is not None)])))
-        episodes, returns, steps, *rest = self.ranks.sum(numbers)
-        outcomes = dict(zip(names, rest[: len(names)], strict=True))
-        terms = torch.stack(rest[len(names) : -2]) if len(own.terms) else own.terms
-        if not bool(torch.isfinite(terms).all()):
-            bad = [
-                name
-                for name, value in zip(self.environment.reward.names, terms.tolist(), strict=True)
-                if value - value != 0
-            ]
-            raise UserError(
-                f"the reward term '{bad[0]}' returned a value that is not finite; make it finite for every state"
-            )
-        return Totals(episodes, returns, steps, outcomes, terms, int(rest[-2])), bool(rest[-1] > 0)
+        outcomes, reward = list(own.outcomes), self.environment.reward
+        unfinished = self.environment.episode.terms.sum(1)
+        suspects = torch.cat((own.terms + unfinished, torch.stack(list(statistics.values()))))
+        parts = [
+            torch.stack([own.episodes, own.returns, own.steps]),
+            torch.stack(list(own.outcomes.values())),
+            own.terms,
+            (~torch.isfinite(suspects)).float(),
+            torch.tensor([float(own.broken), float(self._signal is not None)]),
+        ]
+        counts, ends, terms, not_finite, rest = self.ranks.sum(torch.cat(parts)).split([len(part) for part in parts])
+        if bool(not_finite.any()):
+            names = [f"the reward term '{name}' returned" for name in reward.names]
+            self._refuse(dict(zip([*names, *statistics], not_finite.tolist(), strict=True)), len(names))
+        by_outcome = dict(zip(outcomes, ends, strict=True))
+        episodes, returns, steps = counts
+        return Totals(episodes, returns, steps, by_outcome, terms, int(rest[0])), bool(rest[1] > 0)
+
+    def _refuse(self, not_finite: Mapping[str, float], terms: int) -> None:
+        """Say what became infinite or not a number: an observed signal, a reward term, or the update by itself."""
+        seen = self.ranks.sum((~torch.isfinite(self.ppo.rollout.observation["critic"])).flatten(0, 1).sum(0).float())
+        self._refuse_observation(seen > 0)
+        bad = next(name for name, count in not_finite.items() if count)
+        if bad in list(not_finite)[:terms]:
+            raise UserError(f"{bad} a value that is not finite; make it finite for every state; {_UNHARMED}")
+        raise UserError(
+            f"the update diverged: {bad} is not finite, though observations and rewards are; smaller rewards or "
+            f"a lower ppo.max_learning_rate help; {_UNHARMED}"
+        )
+
+    def _refuse_observation(self, bad: Tensor) -> None:
+        """Name the first signal of which the critic's observation has a bad number (size,)."""
+        onboard, table, critic = self.environment.onboard, self.environment.table, self.environment.critic
+        shapes = onboard.sizes | table.shapes(table.graph(critic))
+        columns = [name for name in (*onboard.signals, *critic) for _ in range(torch.Size(shapes[name]).numel())]
+        for name, is_bad in zip(columns, bad.tolist(), strict=True):
+            if is_bad:
+                raise UserError(
+                    f"the signal '{name}' took a value that is not finite; make it finite for every state; {_UNHARMED}"
+                )
 
     def _raise_level(self, totals: Totals) -> None:
         """Curriculum: once as many episodes have ended as there are environments, look at how they went."""
@@ -254,20 +261,22 @@ class Trainer:
         episodes = run_episodes(self.validation, act)
         return float(self.ranks.mean(torch.tensor(episodes.success, dtype=torch.float64)))
 
-    def _keep_best(self, validation: float) -> bool:
-        """Remember the best policy so far; returns whether the target is reached."""
+    def _keep_best(self, validation: float) -> None:
+        """Remember the best policy so far."""
         if self.best is None or validation > self.best:
             self.best = validation
             if self.ranks.rank == 0:
                 best = {"model": self.ppo.model.state_dict(), "steps": self.steps, "validation": validation}
                 checkpoint.write(self.folder / "checkpoints" / checkpoint.BEST, best)
+
+    def _is_at_target(self) -> bool:
         target = self.config.validation.target
-        return target is not None and validation >= target
+        return target is not None and self.best is not None and self.best >= target
 
     def _passed(self, interval: int) -> bool:
-        """Whether this iteration crossed a multiple of an interval of steps."""
-        per_iteration = self.config.ppo.horizon * self.config.num_envs
-        return self.steps // interval > (self.steps - per_iteration) // interval
+        """Whether this iteration crossed a multiple of an interval of steps, or was the last."""
+        before = self.steps - self.config.ppo.horizon * self.config.num_envs
+        return self.steps // interval > before // interval or self.steps >= self.config.total_steps
 
     def _own_state(self) -> dict[str, Any]:
         return {
@@ -290,27 +299,24 @@ class Trainer:
             }
             checkpoint.save(self.folder, self.steps, content)
 
-    def _resume(self, saved: dict[str, Any]) -> None:
-        if len(saved["ranks"]) != self.ranks.size:
-            raise UserError(
-                f"the checkpoint was written by {len(saved['ranks'])} ranks; resume with ranks={len(saved['ranks'])}"
-            )
-        own = saved["ranks"][self.ranks.rank]
+    def _resume(self, path: Path) -> None:
+        """Continue from a checkpoint."""
+        saved = checkpoint.read(path)
         try:
+            if len(saved["ranks"]) != self.ranks.size:
+                raise ValueError(f"it was written by {len(saved['ranks'])} ranks, not {self.ranks.size}")
+            own = saved["ranks"][self.ranks.rank]
             self.environment.restore(own["environment"])
             self.ppo.load_state_dict(own["ppo"])
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise UserError(
-                f"the checkpoint does not fit the configuration in {self.folder / 'config.yaml'}: {error}"
-            ) from error
-        self.observation = own["observation"]
-        self.steps, self.seconds, self.best = saved["steps"], saved["seconds"], saved["best"]
-        self.last_validation, self._recent = saved["last_validation"], saved["recent"]
+            self.observation = own["observation"]
+            self.steps, self.seconds, self.best = saved["steps"], saved["seconds"], saved["best"]
+            self.last_validation, self._recent = saved["last_validation"], saved["recent"]
+        except (RuntimeError, KeyError, ValueError, IndexError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{path} does not fit {self.folder / 'config.yaml'}: {reason}") from error
 
     def _initialise(self, source: str) -> None:
         """Start from the networks of another run."""
-        from robo_ppo.run.folder import find
-
         path = find(source, self.config.runs) / "checkpoints" / checkpoint.BEST
         load_model(self.ppo.model, checkpoint.read(path)["model"], str(path))
 
@@ -327,25 +333,17 @@ def load_model(model: ActorCritic, weights: dict[str, Tensor], where: str) -> No
         raise UserError(f"the policy in {where} does not fit this task, robot and policy: {reason}") from error
 
 
-class _nothing:
-    def __enter__(self) -> None: ...
+@contextmanager
+def _listening(told: Callable[[str], None]) -> Generator[None]:
+    """Until its end, SIGINT and SIGTERM ask the training to stop after its iteration; a second one is not heard."""
 
-    def __exit__(self, *_: object) -> None: ...
-
-
-class _listening:
-    """While it is open, SIGINT and SIGTERM ask the training to stop at the end of its iteration; a second one is not heard."""
-
-    def __init__(self, told: Callable[[str], None]) -> None:
-        self._told = told
-
-    def __enter__(self) -> None:
-        self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def _hear(self, number: int, _frame: FrameType | None) -> None:
+    def hear(number: int, _frame: FrameType | None) -> None:
         os.write(2, b"\nstopping after this iteration, then writing a checkpoint\n")
-        self._told(signal.Signals(number).name)
+        told(signal.Signals(number).name)
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
             signal.signal(number, handler)

@@ -2,6 +2,8 @@
 
 Physics runs in float64, as in MuJoCo; the tensors that it shows are float32. Results are the same bit for bit at any
 number of threads and equal to a loop over `mj_step`.
+
+    sim = MujocoCpu(model, num_envs=1024, threads=2)
 """
 
 import mujoco
@@ -9,18 +11,20 @@ import numpy as np
 import torch
 from mujoco.batch import DATA_FIELDS, MODEL_FIELDS, Batch, SimulationError
 from torch import Tensor
+from typing_extensions import override
 
 from robo_ppo.errors import UserError, did_you_mean
-from robo_ppo.sim.simulation import STATE_FIELDS
+from robo_ppo.sim.simulation import STATE_FIELDS, Simulation
 
 _VELOCITY_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL.value)
 _NO_STAGE = int(mujoco.mjtStage.mjSTAGE_NONE.value)
 _ACCELERATION_FIELDS = frozenset(
-    {"qacc", "qacc_smooth", "qfrc_actuator", "qfrc_smooth", "qfrc_constraint", "actuator_force", "act_dot", "cacc", "cfrc_int", "cfrc_ext"}
-)  # fmt: skip
+    "act_dot actuator_force cacc cfrc_ext cfrc_int qacc qacc_smooth qDeriv qfrc_actuator qfrc_constraint qfrc_smooth "
+    "qH qHDiagInv qLU solver_fwdinv solver_niter solver_nnz".split()
+)
 
 
-class MujocoCpu:
+class MujocoCpu(Simulation):
     """`Simulation` on `mujoco.batch.Batch`; `threads=0` takes all cores."""
 
     def __init__(self, model: mujoco.MjModel, num_envs: int, threads: int = 0) -> None:
@@ -37,9 +41,11 @@ class MujocoCpu:
         self._shown: dict[str, tuple[Tensor, Tensor]] = {}  # field → (the batch's own array, its float32 copy)
         self._state: dict[str, Tensor] = {}
         self._model_fields: dict[str, Tensor] = {}
+        self._nominal: dict[str, Tensor] = {}
         self._stage = _NO_STAGE
-        self._reset_derived_constants = False
+        self._constants_follow = False
 
+    @override
     def bind(self, field: str) -> Tensor:
         if field not in self._shown:
             if field not in DATA_FIELDS:
@@ -54,12 +60,14 @@ class MujocoCpu:
                 self.forward()
         return self._shown[field][1]
 
+    @override
     def lags(self, field: str) -> bool:
         if field == "sensordata":
             stages = self.model.sensor_needstage
             return bool((stages == int(mujoco.mjtStage.mjSTAGE_ACC.value)).any())
         return field in _ACCELERATION_FIELDS
 
+    @override
     def write(self, field: str, values: Tensor, rows: Tensor | None = None) -> None:
         target = self._state_array(field)
         if rows is None:
@@ -72,15 +80,18 @@ class MujocoCpu:
             if field in self._shown:
                 self._shown[field][1][rows] = values.float()
 
+    @override
     def expand(self, field: str) -> None:
         if field not in MODEL_FIELDS:
             raise UserError(
                 f"the model has no field '{field}' that can differ between worlds; {did_you_mean(field, MODEL_FIELDS)}"
             )
         if field not in self._model_fields:
-            self._model_fields[field] = torch.from_numpy(self._batch.expand(field))
-            self._reset_derived_constants |= field in mujoco.MjModel._setconst_inputs
+            self._model_fields[field] = values = torch.from_numpy(self._batch.expand(field))
+            self._nominal[field] = values[:1].clone()
+            self._constants_follow |= field in mujoco.MjModel._setconst_inputs or field.startswith("opt.")
 
+    @override
     def write_model(self, field: str, values: Tensor, rows: Tensor | None = None) -> None:
         self.expand(field)
         target = self._model_fields[field]
@@ -89,10 +100,12 @@ class MujocoCpu:
         else:
             target[rows] = values.to(target.dtype)
 
+    @override
     def commit(self, rows: Tensor | None = None) -> None:
-        if self._reset_derived_constants:
+        if self._constants_follow:
             self._batch.set_const(_ids(rows))
 
+    @override
     def step(self, substeps: int) -> None:
         try:
             self._batch.step(nstep=substeps, stage=self._stage)
@@ -101,11 +114,13 @@ class MujocoCpu:
             torch.from_numpy(self._batch.bind("qpos"))[torch.from_numpy(np.asarray(error.ids))] = torch.nan
         self._show_all()
 
+    @override
     def forward(self, rows: Tensor | None = None) -> None:
         if self._stage != _NO_STAGE:
             self._batch.forward(_ids(rows), stage=int(mujoco.mjtStage.mjSTAGE_ACC.value))
             self._show_all()
 
+    @override
     def reset(self, rows: Tensor | None = None) -> None:
         # What `Batch.reset` does, without waking its threads for a handful of worlds.
         everything = slice(None) if rows is None else rows
@@ -113,6 +128,7 @@ class MujocoCpu:
         for source, shown in self._shown.values():
             shown[everything] = source[everything].float()
 
+    @override
     def snapshot(self) -> dict[str, Tensor]:
         saved = {"state": self._rows.clone()}
         saved.update({f"model/{name}": values.clone() for name, values in self._model_fields.items()})
@@ -122,14 +138,16 @@ class MujocoCpu:
         )
         return saved
 
+    @override
     def restore(self, snapshot: dict[str, Tensor]) -> None:
         if snapshot["state"].shape != self._rows.shape:
             raise UserError(
-                f"the snapshot holds {tuple(snapshot['state'].shape)} numbers of state, this simulation {tuple(self._rows.shape)}; "
-                "continue with the same task, robot and num_envs"
+                f"the snapshot holds {tuple(snapshot['state'].shape)} numbers of state, this simulation "
+                f"{tuple(self._rows.shape)}; continue with the same task, robot and num_envs"
             )
-        for name in [key.removeprefix("model/") for key in snapshot if key.startswith("model/")]:
-            self.write_model(name, snapshot[f"model/{name}"])
+        saved = {key.removeprefix("model/"): values for key, values in snapshot.items() if key.startswith("model/")}
+        for name, values in (self._nominal | saved).items():
+            self.write_model(name, values)
         self.commit()
         self._rows.copy_(snapshot["state"])
         for name in [key.removeprefix("shown/") for key in snapshot if key.startswith("shown/")]:
@@ -137,12 +155,14 @@ class MujocoCpu:
             self._shown[name][0].copy_(snapshot[f"shown/{name}"])
         self._show_all()
 
+    @override
     def world(self, row: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
         model = self._batch.get_model(row)
         data = self._batch.get_data(row)
         mujoco.mj_forward(model, data)
         return model, data
 
+    @override
     def world_index(self) -> Tensor:
         return torch.arange(self.num_envs)
 

@@ -5,12 +5,14 @@
     sim.write("ctrl", commands)                # (1024, nu)
     sim.step(4)                                # four substeps
 
-Field names and layouts are MuJoCo's on every back end: quaternions wxyz, SI units, the free joint's linear velocity in the
-world frame and its angular velocity in the body frame. `rows` selects worlds, as sorted indices `(k,)`; None means all.
+Field names and layouts are MuJoCo's on every back end: quaternions wxyz, SI units, the free joint's linear velocity in
+the world frame and its angular velocity in the body frame. `rows` selects worlds, as sorted indices `(k,)`; None means
+all.
 
-A bound field is *current* if it describes the state after the call, and *lagged* if it is one substep behind. State fields
-and fields of the position and velocity stages are current. Fields of the acceleration stage (accelerometers, forces) are
-lagged, since they belong to the substep that was taken.
+After `step` and `forward`, a bound field is *current* if it describes the present state, and *lagged* if it is one
+substep behind. State fields and fields of the position and velocity stages are current. Fields of the acceleration
+stage (accelerometers, forces) are lagged after `step`, since they belong to the substep that was taken. After `write`
+and `reset`, state fields show the new state at once, derived fields with the next `forward` or `step`.
 """
 
 from typing import Protocol
@@ -41,7 +43,7 @@ class Simulation(Protocol):
         ...
 
     def write(self, field: str, values: Tensor, rows: Tensor | None = None) -> None:
-        """Set a state field of some worlds; shows in bound fields at once, in derived ones after the next call."""
+        """Set a state field of some worlds, values (num_envs, ...) or (k, ...)."""
         ...
 
     def expand(self, field: str) -> None:
@@ -57,7 +59,10 @@ class Simulation(Protocol):
         ...
 
     def step(self, substeps: int) -> None:
-        """Advance every world; a world that diverges keeps its non-finite state, nothing else is touched."""
+        """Advance every world; one that diverges keeps its non-finite state, nothing else is touched.
+
+        A command that is not finite stays in `ctrl`, where it shows; MuJoCo steps on with zero in its place.
+        """
         ...
 
     def forward(self, rows: Tensor | None = None) -> None:
@@ -73,7 +78,7 @@ class Simulation(Protocol):
         ...
 
     def restore(self, snapshot: dict[str, Tensor]) -> None:
-        """Continue from a snapshot, bit for bit."""
+        """Continue from a snapshot, bit for bit; model fields that it does not hold get the model's own values."""
         ...
 
     def world(self, row: int) -> tuple[mujoco.MjModel, mujoco.MjData]:

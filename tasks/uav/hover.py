@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from typing_extensions import override
 
 from robo_ppo.env.scenes import Columns
 from robo_ppo.tasks.uav.room import RoomSettings, RoomTask, start_state, uniform_in_room
@@ -25,6 +26,7 @@ class UavHover(RoomTask):
     Settings = HoverSettings
     settings: HoverSettings
 
+    @override
     def scenes(self, rng: np.random.Generator, count: int) -> Columns:
         s = self.settings
         goal = uniform_in_room(rng, s.room, s.margin, (count,))

@@ -1,16 +1,18 @@
 """`uav_nav`: fly to a goal in a room full of columns, seeing them only through a ring of range sensors.
 
-A scene has 4 to 8 columns from floor to ceiling. Between any two of them, and around start and goal, there is a gap wide
-enough to fly through, so that every scene can be solved; in most of them a column stands on the straight way.
+A scene has 4 to 8 columns from floor to ceiling. Between any two of them, and around start and goal, there is a gap
+wide enough to fly through, so that every scene can be solved; in most of them a column stands on the straight way.
 """
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from robo_ppo.env.distances import swept_column
 from robo_ppo.env.scenes import Columns
@@ -19,6 +21,7 @@ from robo_ppo.env.signals import State, measurement, signal
 from robo_ppo.tasks.uav.room import RoomSettings, RoomTask, start_state, uniform_in_room
 
 FAR_AWAY = 1000.0  # m: where columns stand that a scene does not use
+TINY = 1e-12  # m²: what is below is taken for this, since the square root of exactly 0 takes CPUs ten times as long
 
 
 @dataclass(frozen=True)
@@ -42,15 +45,18 @@ class UavNav(RoomTask):
     settings: NavSettings
     failures = ("obstacle", *RoomTask.failures)
 
+    @override
     def states(self) -> dict[str, State]:
         return super().states() | {"columns": State((self.settings.columns[1], 3), "m", "world", initial=FAR_AWAY)}
 
+    @override
     def scenes(self, rng: np.random.Generator, count: int) -> Columns:
         parts: list[Columns] = []
         while sum(len(part["qpos"]) for part in parts) < count:
             parts.append(self._solvable(rng, count))
         return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
 
+    @override
     def curriculum(self, columns: dict[str, Tensor], level: Tensor) -> dict[str, Tensor]:
         most = self.settings.columns[1]
         allowed = 1.0 + level * (most - 1)
@@ -58,6 +64,7 @@ class UavNav(RoomTask):
         away = torch.full_like(columns["columns"], FAR_AWAY)
         return columns | {"columns": torch.where(present[:, None], columns["columns"], away)}
 
+    @override
     def shapes(self, values: Mapping[str, np.ndarray]) -> list[Shape]:
         height = self.settings.room[2]
         columns = [
@@ -67,6 +74,7 @@ class UavNav(RoomTask):
         ]
         return [*super().shapes(values), *columns]
 
+    @override
     def scene_statistics(self, columns: Mapping[str, Tensor]) -> dict[str, float]:
         start, goal = columns["qpos"][:, None, :3], columns["goal_position"][:, None]
         clearance = (
@@ -98,10 +106,10 @@ class UavNav(RoomTask):
 
     @measurement(unit="m", frame="heading")
     def ranges(self, qpos: Tensor, heading_direction: Tensor, columns: Tensor) -> Tensor:
-        """Horizontal distance to the nearest thing in each sector around the vehicle (n, sectors), counter-clockwise from ahead.
+        """Horizontal distance to the nearest thing in each sector (n, sectors), counter-clockwise from ahead.
 
-        As a ring of multi-zone range sensors gives it once their rows are levelled with the attitude. For columns it is the
-        nearest point inside the sector, for walls the distance along the sector's middle.
+        As a ring of multi-zone range sensors gives it once their rows are levelled with the attitude. For columns it is
+        the nearest point inside the sector, for walls the distance along the sector's middle.
         """
         position = qpos[:, :2]
         ring = torch.minimum(
@@ -117,8 +125,8 @@ class UavNav(RoomTask):
     def _nearest_column(self, position: Tensor, heading_direction: Tensor, columns: Tensor) -> Tensor:
         """Distance to the nearest point of a column within each sector (n, sectors).
 
-        The columns come first in the layout, and what a ray misses is moved far away by arithmetic: masks and minima along
-        a middle axis take several times as long on a CPU.
+        The columns come first in the layout, and what a ray misses is moved far away by arithmetic: masks and minima
+        along a middle axis take several times as long on a CPU.
         """
         x, y, radius = columns.permute(2, 1, 0).contiguous().unbind(0)  # (columns, n)
         x, y = x - position[:, 0], y - position[:, 1]
@@ -126,14 +134,15 @@ class UavNav(RoomTask):
         in_heading = torch.stack((x * cosine + y * sine, y * cosine - x * sine), -1)  # (columns, n, 2)
         middle = self._sector_directions(position)
         half_width = math.pi / self.settings.sectors
-        along, across = in_heading @ middle[0], (in_heading @ middle[1]).abs_()  # (columns, n, sectors): d·cos Δ, d·|sin Δ|
+        # d·cos Δ and d·|sin Δ| (columns, n, sectors): Δ is the angle between a column and the middle of a sector.
+        along, across = in_heading @ middle[0], (in_heading @ middle[1]).abs_()
         # The ray of the sector nearest to the column's centre is off by δ = max(|Δ| - half width, 0).
         off = (across * math.cos(half_width)).sub_(along, alpha=math.sin(half_width)).relu_()  # d·sin δ
         depth = torch.addcmul((radius * radius).unsqueeze(-1), off, off, value=-1.0)  # squared half chord; < 0: a miss
-        to_middle = torch.addcmul((x * x + y * y).unsqueeze(-1), off, off, value=-1.0).relu_().sqrt_()
+        to_middle = torch.addcmul((x * x + y * y).unsqueeze(-1), off, off, value=-1.0).clamp_min_(TINY).sqrt_()
         behind = along.add_(across, alpha=math.tan(half_width)).neg_().relu_()
         missed = torch.relu(-depth).add_(behind)
-        near = to_middle.sub_(depth.relu_().sqrt_()).add_(missed, alpha=FAR_AWAY * FAR_AWAY)
+        near = to_middle.sub_(depth.clamp_min_(TINY).sqrt_()).add_(missed, alpha=FAR_AWAY * FAR_AWAY)
         return near.amin(0)
 
     def _nearest_wall(self, position: Tensor, heading_direction: Tensor) -> Tensor:
@@ -148,11 +157,7 @@ class UavNav(RoomTask):
 
     def _sector_directions(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Unit vectors of the sectors' middles, and those vectors turned left by 90°, each (2, sectors)."""
-        angle = torch.arange(self.settings.sectors, dtype=like.dtype, device=like.device) * (
-            2 * math.pi / self.settings.sectors
-        )
-        cosine, sine = torch.cos(angle), torch.sin(angle)
-        return torch.stack((cosine, sine)), torch.stack((-sine, cosine))
+        return _sector_directions(self.settings.sectors, like.dtype, like.device)
 
     def _solvable(self, rng: np.random.Generator, count: int) -> Columns:
         """Scenes out of `count` attempts in which everything found its place."""
@@ -212,3 +217,10 @@ class UavNav(RoomTask):
         to_ends = [np.linalg.norm(places - end[:, None, :2], axis=-1) for end in (start, goal)]
         nearest = np.minimum(to_columns.min(-1), np.minimum(*to_ends))
         return nearest - radius[:, None] >= gap
+
+
+@functools.cache
+def _sector_directions(sectors: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    angle = torch.arange(sectors, dtype=dtype, device=device) * (2 * math.pi / sectors)
+    cosine, sine = torch.cos(angle), torch.sin(angle)
+    return torch.stack((cosine, sine)), torch.stack((-sine, cosine))

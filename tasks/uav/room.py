@@ -1,15 +1,16 @@
 """A closed room in which a vehicle flies: what flights in it have in common, whatever they are for.
 
-The room is a box, its floor at z = 0. Touching anything ends an episode, with the vehicle as a sphere around its centre.
+The room is a box, its floor at z = 0. Touching anything ends an episode; the vehicle is a sphere around its centre.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from robo_ppo.env.distances import inside_box
 from robo_ppo.env.scenes import Columns
@@ -37,12 +38,15 @@ class RoomTask(Task):
     failures: tuple[str, ...] = ("ground", "ceiling", "bounds", "tipped_over")
     settings: RoomSettings
 
+    @override
     def sources(self) -> Sequence[object]:
         return (flight_signals,)
 
+    @override
     def terms(self) -> Sequence[object]:
         return (flight_terms,)
 
+    @override
     def states(self) -> dict[str, State]:
         return {
             "goal_position": State((3,), "m", "world"),
@@ -50,6 +54,7 @@ class RoomTask(Task):
             "hold_time": State((), "s", follows="held"),
         }
 
+    @override
     def metrics(self) -> dict[str, Metric]:
         return {
             "path_length_ratio": Metric("path_share", "sum", "1", only_success=True),
@@ -57,15 +62,17 @@ class RoomTask(Task):
             "top_speed": Metric("speed", "max", "m/s"),
         }
 
+    @override
     def readings(self) -> dict[str, str]:
         return {"to goal (m)": "goal_distance", "speed (m/s)": "speed", "clearance (m)": "clearance"}
 
-    def shapes(self, values: dict[str, np.ndarray]) -> list[Shape]:
+    @override
+    def shapes(self, values: Mapping[str, np.ndarray]) -> list[Shape]:
         length, width, height = self.settings.room
-        goal = tuple(float(x) for x in values["goal_position"])
+        x, y, z = map(float, values["goal_position"])
         return [
             Shape("box", (0.0, 0.0, height / 2), (length / 2, width / 2, height / 2), "bounds"),
-            Shape("sphere", goal, (self.settings.goal_radius,), "goal"),
+            Shape("sphere", (x, y, z), (self.settings.goal_radius,), "goal"),
         ]
 
     @signal(unit="s")

@@ -21,7 +21,7 @@ def heading_direction(attitude: Tensor) -> Tensor:
 
 @signal(unit="m", frame="heading")
 def goal_offset(position: Tensor, goal: Tensor, heading_direction: Tensor) -> Tensor:
-    """Vector from the vehicle to its goal (n, 3), turned about the vertical so that x points where the vehicle heads."""
+    """Vector from the vehicle to its goal (n, 3), turned about the vertical so that x is where the vehicle heads."""
     return to_heading(goal - position, heading_direction)
 
 

@@ -1,12 +1,15 @@
-"""Made-up episodes for the tests of films, plots and reports: a curve among cylinders."""
+"""Made-up episodes for the tests of films, plots and reports: a curve among cylinders. And whole tiny trainings."""
 
+import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from robo_ppo.env.shapes import Shape
 from robo_ppo.run.trace import EpisodeTrace
+from tests.run.training import LONG, train_in
 
 GOAL = (2.6, 2.2, 1.6)
 CYLINDERS = (
@@ -68,3 +71,16 @@ def trace(episode: int = 7, outcome: str = "success", seconds: float = 4.0) -> E
 def make_trace() -> Callable[..., EpisodeTrace]:
     """`trace`, for the tests of this folder."""
     return trace
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """The folder of a training that was never stopped, by its number of ranks. Not to be written to."""
+
+    @functools.cache
+    def whole(ranks: int) -> Path:
+        folder = tmp_path_factory.mktemp("unbroken")
+        train_in(folder, *LONG, f"ranks={ranks}")
+        return folder
+
+    return whole

@@ -39,7 +39,10 @@ EVALUATION = {
     "metrics": {
         "time_to_goal": {"mean": 4.31, "p50": 4.2, "p95": 6.3, "unit": "s"},
         "smallest_clearance": {"mean": 0.2121, "p50": None, "unit": "m"},
+        "path_length_ratio": {"mean": 1.17, "unit": "1"},
     },
+    "randomization": {"parameters": {"mass": [0.9, 1.1]}, "measurement_errors": 1.0},
+    "scenes": {"flying_straight_would_succeed": 0.381},
     "training": {"steps": 16000000, "seconds": 190.0, "seed": 0},
 }
 
@@ -93,10 +96,13 @@ def test_report_holds_everything(run_dir: Path) -> None:
         "Obstacle 20 2.0 % 1.3 % – 3.1 %",
         "Time to goal 4.31 4.2 6.3 s",
         "Smallest clearance 0.212 – – m",
+        "Path length ratio 1.17 – – Learning curves",
         "progress 4",
         "clearance_margin 1.5 margin 0.25",
         "goal_offset gravity_direction",
-        "velocity noise 0.05, delay [0.0, 0.02]",
+        "velocity noise 0.05, delay 0 – 0.02 s",
+        "mass 0.9 – 1.1",
+        "Flying straight would succeed: 38.1 % of the scenes.",
         "python train.py task=uav_nav seed=3",
         "python evaluate.py run=runs/uav_nav/2026-11-21_10-30-00 episodes=1000",
         "torch 2.13.0 machine.cpu 2 cores",

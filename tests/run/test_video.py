@@ -140,6 +140,11 @@ def test_rendering_that_is_switched_off_is_a_users_choice() -> None:
     assert issubclass(RenderingUnavailable, UserError)
 
 
+def test_there_is_no_minus_before_zero() -> None:
+    assert reading_text("clearance (m)", -0.0004) == ("clearance", "0.00 m")
+    assert reading_text("clearance (m)", -0.0051) == ("clearance", "-0.01 m")
+
+
 @pytest.mark.parametrize(
     ("label", "expected"),
     [

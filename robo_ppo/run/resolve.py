@@ -1,0 +1,92 @@
+"""What a configuration needs before a run begins: numbers that fit together, and nothing left to the machine.
+
+All of it is checked here before anything heavy is imported; what only the task or the networks know, they check.
+"""
+
+import dataclasses
+import os
+from functools import reduce
+
+from robo_ppo.config import RunConfig
+from robo_ppo.errors import UserError
+from robo_ppo.run import folder as folders
+
+_MOST_RANKS = 4
+_LEAST = {
+    "num_envs": 1,
+    "total_steps": 1,
+    "ranks": 0,
+    "threads": 0,
+    "seed": 0,
+    "checkpoint_every": 1,
+    "sim.threads": 0,
+    "task.decimation": 1,
+    "ppo.horizon": 1,
+    "ppo.epochs": 1,
+    "ppo.minibatches": 1,
+    "validation.every": 1,
+    "validation.episodes": 1,
+    "evaluation.episodes": 0,
+}
+_POSITIVE = ("task.episode_seconds", "task.timestep", "evaluation.video_seconds")
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def resolved(config: RunConfig) -> RunConfig:
+    """The configuration, checked, with what depends on this machine filled in, so that the run can be repeated."""
+    _check_limits(config)
+    ranks = config.ranks or max(1, min(_MOST_RANKS, cores()))
+    threads = config.threads or max(1, cores() // ranks)
+    sim = dataclasses.replace(config.sim, threads=config.sim.threads or threads)
+    config = dataclasses.replace(config, ranks=ranks, threads=threads, sim=sim, init=_found(config.init, config.runs))
+    check(config)
+    return config
+
+
+def check(config: RunConfig) -> None:
+    """Refuse numbers of a resolved configuration that are out of their range or do not fit together."""
+    _check_limits(config)
+    _check_shares(config)
+
+
+def _check_limits(config: RunConfig) -> None:
+    for key, least in _LEAST.items():
+        value: int = reduce(getattr, key.split("."), config)
+        if value < least:
+            raise UserError(f"{key} must be at least {least}, not {value}")
+    for key in _POSITIVE:
+        seconds: float = reduce(getattr, key.split("."), config)
+        if not 0.0 < seconds < float("inf"):
+            raise UserError(f"{key} must be greater than 0, not {seconds}")
+    if config.device != "cpu":
+        raise UserError(f"device={config.device}; sim={config.sim.backend} runs on device=cpu alone")
+
+
+def _check_shares(config: RunConfig) -> None:
+    """Every rank gets as many environments as any other, and every minibatch as many samples."""
+    if config.num_envs % config.ranks:
+        raise UserError(
+            f"num_envs={config.num_envs} cannot be shared equally by {config.ranks} ranks; "
+            f"{config.num_envs - config.num_envs % config.ranks + config.ranks} can, or choose ranks=…"
+        )
+    if config.validation.episodes < config.ranks:
+        raise UserError(
+            f"validation.episodes={config.validation.episodes} must be at least the number of ranks, {config.ranks}"
+        )
+    samples = config.ppo.horizon * config.num_envs // config.ranks
+    if samples % config.ppo.minibatches:
+        raise UserError(
+            f"ppo.minibatches={config.ppo.minibatches} does not divide the {samples} samples of an iteration "
+            f"(ppo.horizon={config.ppo.horizon} times the {config.num_envs // config.ranks} environments of a rank)"
+        )
+
+
+def _found(init: str | None, runs: str) -> str | None:
+    """Where to start from as a path: `latest` is another run once this one has a folder."""
+    if init is None or init.endswith(".onnx"):
+        return init
+    return str(folders.find(init, runs).absolute())

@@ -1,0 +1,259 @@
+"""The way from a trained model to a bundle: what flies is what trained, and the contract says what that is."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from robo_ppo.config import RunConfig, SignalConfig
+from robo_ppo.env.build import build
+from robo_ppo.env.environment import Environment
+from robo_ppo.errors import UserError
+from robo_ppo.export.bundle import Bundle
+from robo_ppo.export.contract import Training, contract_to_json
+from robo_ppo.export.policy import export_policy, measured_sequence
+from robo_ppo.export.runtime import Policy
+from robo_ppo.export.verify import compare_with_torch, verify
+from robo_ppo.export.weights import start_from_bundle, weights_of
+from robo_ppo.learn.actor_critic import ActorCritic
+from robo_ppo.run import folder as folders
+from robo_ppo.run.train import make_model
+from tests.composing import compose
+
+# What no shipped task observes: values of the step before.
+MEMORY = ("previous_goal_distance", "previous_velocity_heading", "previous_last_action", "previous_gyro")
+
+
+def observing(config: RunConfig, *signals: str) -> RunConfig:
+    config.task.observation.policy |= {name: SignalConfig() for name in signals}
+    return config
+
+
+def trained(config: RunConfig, environment: Environment) -> ActorCritic:
+    """A model that does something: random weights in its last layer, and a normaliser that has seen flights."""
+    model = make_model(config, environment.observation_sizes, environment.action_size)
+    generator = torch.Generator().manual_seed(1)
+    last = model.actor[-1]
+    assert isinstance(last, torch.nn.Linear)
+    with torch.no_grad():
+        last.weight.normal_(0.0, 0.05, generator=generator)
+        model.log_std.add_(torch.randn(environment.action_size, generator=generator))
+    normalizer = model.normalizer("policy")
+    observation = environment.reset()
+    for _ in range(20):
+        action = torch.randn(environment.num_envs, environment.action_size, generator=generator)
+        observation = environment.step(0.3 * action).observation
+        seen = normalizer(observation["policy"])
+        normalizer.update(seen, torch.ones(len(seen)))
+    return model.eval()
+
+
+def export(config: RunConfig, path: Path) -> tuple[Environment, ActorCritic, Bundle]:
+    environment = build(config, "validation", 50, episodes=50)
+    model = trained(config, environment)
+    generator = torch.Generator().manual_seed(0)
+    actions = [0.3 * torch.randn(50, environment.action_size, generator=generator) for _ in range(39)]
+    samples = measured_sequence(environment, actions)
+    training = Training(commit="abc", seed=config.seed, steps=7, config=folders.portable(config))
+    bundle = export_policy(path, config.task.name, environment, model, samples, folders.versions(), training)
+    return environment, model, bundle
+
+
+@pytest.fixture(scope="module")
+def nav(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, Environment, ActorCritic, Bundle, Path]:
+    """uav_nav as shipped, exported from somebody's private folder."""
+    folder = tmp_path_factory.mktemp("somebodys_secret")
+    config = compose("task=uav_nav", f"runs={folder}", f"init={folder}/old.onnx", "policy.hidden=[64, 64]")
+    return config, *export(config, folder / "policy.onnx"), folder / "policy.onnx"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: compose("task=uav_nav"),
+        lambda: observing(compose("task=uav_hover", "robot.action=motors"), *MEMORY),
+        lambda: observing(compose("task=uav_nav", "randomization=none"), "previous_position", "previous_ranges"),
+        lambda: observing(
+            compose("task=uav_hover", "task.entry_point=tests.export.remembering:Remembering"),
+            *("gained_more", "previous_gained_more", "previous_gained"),
+        ),
+    ],
+    ids=["uav_nav", "hover with memory", "nav that remembers what it measured", "memory of memory"],
+)
+def test_the_exported_file_flies_as_the_trainer_does(make: Callable[[], RunConfig], tmp_path: Path) -> None:
+    """Hundreds of steps over several episodes, each began by the trainer; the file gets measurements alone."""
+    config = make()
+    config.task.episode_seconds = 2.0
+    _, model, bundle = export(config, tmp_path / "policy.onnx")
+    environment = build(config, "validation", 8, episodes=500)
+    interface, policy = environment.task.robot.action, Policy(bundle)
+    observation = environment.reset()
+    state = policy.initial_state(8)
+    worst, ends = 0.0, 0
+    with torch.no_grad():
+        for _ in range(300):
+            mean = model.policy(model.normalizers["policy"](observation["policy"]), model.initial_state(8))[0].mean
+            expected = interface.command(mean).numpy()
+            measured = {name: values.numpy() for name, values in environment.measured.items()}
+            commands, state = policy(measured, state)
+            worst = max(worst, float(np.abs(np.stack(list(commands.values()), 1) - expected).max()))
+            transition = environment.step(mean)
+            observation, ended = transition.observation, (transition.terminated | transition.truncated).numpy()
+            state = np.where(ended[:, None], policy.initial_state(8), state)
+            ends += int(ended.sum())
+    assert worst <= 1e-5
+    assert ends > 16
+
+
+def test_ten_thousand_measurements(nav: tuple[RunConfig, Environment, ActorCritic, Bundle, Path]) -> None:
+    from robo_ppo.export.policy import OnboardPolicy
+
+    _, environment, model, bundle, path = nav
+    actions = [torch.zeros(50, environment.action_size)] * 199
+    samples = measured_sequence(environment, actions)
+    assert all(len(values) == 10_000 for values in samples.values())
+    module = OnboardPolicy(environment.onboard, model, environment.task.robot.action)
+    assert compare_with_torch(Policy(bundle), module, samples, steps=2) <= 1e-5
+    assert verify(path).passed
+
+
+def test_the_contract_is_the_tasks(nav: tuple[RunConfig, Environment, ActorCritic, Bundle, Path]) -> None:
+    config, environment, _, bundle, _ = nav
+    contract = bundle.contract
+    assert (contract.task, contract.robot, contract.control_period) == ("uav_nav", "crazyflie", 0.02)
+    ports = {port.name: port for port in contract.inputs}
+    assert set(ports) == {"position", "goal", "attitude", "velocity", "gyro", "ranges"}
+    assert {name: (port.shape, port.unit, port.frame) for name, port in ports.items()} == {
+        "position": ((3,), "m", "world"),
+        "goal": ((3,), "m", "world"),
+        "attitude": ((4,), "1", "body to world"),
+        "velocity": ((3,), "m/s", "world"),
+        "gyro": ((3,), "rad/s", "body"),
+        "ranges": ((config.task.settings.get("sectors", 16),), "m", "heading"),
+    }
+    assert [name for name, port in ports.items() if port.quaternion_order] == ["attitude"]
+    for name, errors in config.task.measurements.items():
+        port = ports[name]
+        assert (port.noise, port.bias, port.dropout) == (errors.noise, errors.bias, errors.dropout)
+        assert port.delay == tuple(errors.delay)
+    action = environment.task.robot.action
+    assert [(port.name, port.unit, port.lower, port.upper) for port in contract.outputs] == [
+        (name, unit, (low,), (high,))
+        for name, unit, low, high in zip(action.names, action.units, action.lower, action.upper, strict=True)
+    ]
+    assert contract.limits == environment.task.robot.limits
+    assert [(part.name, part.shape) for part in contract.state] == [("last_action", (4,))]
+    assert len(contract.golden.inputs["position"]) == 32
+
+
+def test_stronger_randomization_shows_in_the_contract(tmp_path: Path) -> None:
+    config = compose("task=uav_hover", "randomization=strong")
+    _, _, bundle = export(config, tmp_path / "policy.onnx")
+    velocity = next(port for port in bundle.contract.inputs if port.name == "velocity")
+    assert (velocity.noise, velocity.delay) == (0.1, (0.0, 0.04))
+
+
+def test_nothing_of_this_machine_is_in_the_file(
+    nav: tuple[RunConfig, Environment, ActorCritic, Bundle, Path],
+) -> None:
+    import onnx
+
+    *_, path = nav
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        tensor.ClearField("raw_data")  # random bytes may spell anything
+    data = model.SerializeToString()
+    assert data.count(b"resume: null") == data.count(b"init: null") == data.count(b"runs: runs") == 1
+    for trace in (b"secret", b"/tmp", b"/home", b"/work", b"site-packages", b".py", b'File "'):
+        assert trace not in data
+    document = json.loads(model.metadata_props[0].value)
+    assert not re.search(r"(?<!\w)/\w+/\w+", json.dumps(document | {"golden": None}))
+
+
+def test_what_only_the_simulator_knows_does_not_fly(tmp_path: Path) -> None:
+    config = observing(compose("task=uav_nav"), "clearance")
+    with pytest.raises(
+        UserError, match=r"'clearance'.*on board: clearance → .* → columns is known to the simulator"
+    ) as e:
+        export(config, tmp_path / "policy.onnx")
+    assert "critic" in str(e.value)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match=r"'previous_wind'.*wind"):
+        export(observing(compose("task=uav_hover"), "previous_wind"), tmp_path / "policy.onnx")
+
+
+def test_a_wrong_export_leaves_the_earlier_file(
+    nav: tuple[RunConfig, Environment, ActorCritic, Bundle, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, environment, model, bundle, _ = nav
+    path = tmp_path / "policy.onnx"
+    path.write_bytes(bundle.model)
+    samples = measured_sequence(environment, [torch.zeros(50, 4)])
+    training = Training(commit="", seed=0, steps=0, config="")
+    faults = {"compare_with_torch": (1e-3, "differs from the trained one by 1.00e-03"), "same_policy": (False, "back")}
+    for function, (answer, message) in faults.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(f"robo_ppo.export.policy.{function}", lambda *_, answer=answer: answer)
+            with pytest.raises((UserError, RuntimeError), match=message):
+                export_policy(path, "x", environment, model, samples, {}, training)
+        assert path.read_bytes() == bundle.model
+        assert [file.name for file in tmp_path.iterdir()] == ["policy.onnx"]
+
+
+def test_training_can_start_from_a_bundle(nav: tuple[RunConfig, Environment, ActorCritic, Bundle, Path]) -> None:
+    """Bit for bit, but for the critic, which starts afresh."""
+    config, environment, model, bundle, path = nav
+    fresh = make_model(config, environment.observation_sizes, environment.action_size)
+    critic = {name: tensor.clone() for name, tensor in fresh.state_dict().items() if "critic" in name}
+    start_from_bundle(fresh, path)
+    original, started = model.state_dict(), fresh.state_dict()
+    for name, tensor in started.items():
+        expected = critic[name] if name in critic else original[name]
+        if name == "log_std":
+            expected = expected.clamp(*fresh.log_std_bounds)
+        assert tensor.dtype == expected.dtype and torch.equal(tensor, expected), name
+    assert started["normalizers.policy.count"] == 1000
+    assert set(weights_of(bundle)) == {name for name in original if "critic" not in name}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("policy.hidden=[32, 32]", r"actor\.0\.weight has the shape \(64, \d+\) there and \(32, \d+\) here"),
+        ("policy.hidden=[64, 64, 64]", r"actor\.4\.weight has the shape \(4, 64\) there and \(64, 64\) here"),
+        ("task=uav_hover", r"has the shape .* there and .* here"),
+        ("policy.hidden=[64]", r"actor\.2\.weight has the shape"),
+    ],
+)
+def test_a_bundle_that_does_not_fit_is_refused(
+    nav: tuple[RunConfig, Environment, ActorCritic, Bundle, Path], override: str, message: str
+) -> None:
+    *_, path = nav
+    config = compose(override)
+    environment = build(config, "train", 1, episodes=1)
+    model = make_model(config, environment.observation_sizes, environment.action_size)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(UserError, match=message):
+        start_from_bundle(model, path)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_bundle_without_the_learners_part_is_refused(
+    nav: tuple[RunConfig, Environment, ActorCritic, Bundle, Path], tmp_path: Path
+) -> None:
+    import onnx
+
+    from robo_ppo.export.bundle import write_bundle
+
+    _, _, model, bundle, _ = nav
+    bare = dataclasses.replace(bundle.contract.training, learner={})
+    contract = dataclasses.replace(bundle.contract, training=bare)
+    write_bundle(tmp_path / "bare.onnx", onnx.load_from_string(bundle.model), contract)
+    assert '"learner": {}' in contract_to_json(contract)
+    with pytest.raises(UserError, match="without what training needs"):
+        start_from_bundle(model, tmp_path / "bare.onnx")

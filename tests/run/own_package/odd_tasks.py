@@ -1,0 +1,52 @@
+"""A person's own task, in a package that only PYTHONPATH knows: uav_hover with terms and signals that go wrong.
+
+ODD_RANK makes the second rank go wrong when it builds the task: `mistake` or `fault`.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from robo_ppo.env.signals import signal
+from robo_ppo.errors import UserError
+from robo_ppo.tasks.uav.hover import UavHover
+
+
+def whole_position(position: Tensor) -> Tensor:
+    """Three numbers where one is wanted."""
+    return position
+
+
+def over_all(goal_distance: Tensor) -> Tensor:
+    """One number for all environments together."""
+    return goal_distance.mean()
+
+
+def logarithm(goal_distance: Tensor) -> Tensor:
+    """Not a number beyond 1.2 m."""
+    return torch.log(1.2 - goal_distance)
+
+
+@signal(unit="m")
+def root(height: Tensor) -> Tensor:
+    """Not a number below 1 m."""
+    return torch.sqrt(height - 1.0)
+
+
+class OddTask(UavHover):
+    """uav_hover, and what is above."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)  # pyright: ignore[reportArgumentType]
+        way = os.environ.get("ODD_RANK")
+        if way and sys.argv[0].endswith("distributed.py"):
+            raise UserError("this rank has no camera") if way == "mistake" else RuntimeError("boom")
+
+    def sources(self) -> Sequence[object]:
+        return [*super().sources(), sys.modules[__name__]]
+
+    def terms(self) -> Sequence[object]:
+        return [*super().terms(), sys.modules[__name__]]

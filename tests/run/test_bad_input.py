@@ -1,0 +1,218 @@
+"""A person's mistake ends in one message that names it and what would be right, with exit code 2, and loses nothing.
+
+Mistakes in the configuration are shown by the real scripts before torch or MuJoCo are imported. Those that only the
+task can know go through the same entry point in this process, where both have been imported already.
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from robo_ppo.run import command_line
+from tests.run.training import ROOT, TINY, run
+
+OWN = str(Path(__file__).with_name("own_package"))
+
+# The last line tells what has been imported when the script ends.
+WATCHED = (
+    "import sys, atexit, runpy; script = sys.argv.pop(1); sys.argv[0] = script\n"
+    "atexit.register(lambda: print('imported:', *({'torch', 'mujoco', 'onnx', 'matplotlib'} & set(sys.modules))))\n"
+    "runpy.run_path(script, run_name='__main__')\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("task=uav_hoover", "there is no task=uav_hoover; did you mean uav_hover?"),
+        ("robot=crazyfly", "there is no robot=crazyfly; did you mean crazyflie?"),
+        ("reward=uav_nva", "there is no reward=uav_nva; did you mean uav_nav or"),
+        ("task.episode_second=3", "there is no 'episode_second' in task; did you mean episode_seconds?"),
+        ("ppo.gama=0.9", "there is no 'gama' in ppo; did you mean gamma?"),
+        ("+ppo.gama=0.9", "there is no 'gama' in ppo; did you mean gamma?"),
+        ("+nmu_envs=64", "there is no 'nmu_envs' in the configuration; did you mean num_envs?"),
+        ("reward.progres.weight=1", "there is no 'progres' in reward; did you mean progress?"),
+        ("task.measurements.gyr.noise=1", "there is no 'gyr' in task.measurements; did you mean gyro?"),
+        ("+task.measurements.gyro.nois=1", "there is no 'nois' in task.measurements.gyro; did you mean noise?"),
+        ("+task.observation.policy.wind={}", "write '+task.observation.policy={wind: {…}}'"),
+        ("num_envs=many", "num_envs=many: Value 'many' of type 'str' could not be converted to Integer"),
+        ("ppo.gamma=high", "ppo.gamma=high: Value 'high' of type 'str' could not be converted to Float"),
+        ("ppo.horizon=1.5", "ppo.horizon=1.5: Value '1.5' of type 'float' could not be converted to Integer"),
+        ("policy.hidden=64", "policy.hidden=64: Invalid value assigned: int is not a ListConfig, list or tuple."),
+        ("num_envs", "Error parsing override 'num_envs'"),
+        ("~task", "task.name has no value; give it one with task.name=…"),
+        ("num_envs=0", "num_envs must be at least 1, not 0"),
+        ("total_steps=-5", "total_steps must be at least 1, not -5"),
+        ("checkpoint_every=0", "checkpoint_every must be at least 1, not 0"),
+        ("task.timestep=0", "task.timestep must be greater than 0, not 0.0"),
+        ("num_envs=65 ranks=2", "num_envs=65 cannot be shared equally by 2 ranks; 66 can, or choose ranks=…"),
+        ("num_envs=10 ranks=1 ppo.minibatches=3", "ppo.minibatches=3 does not divide the 160 samples of an iteration"),
+        ("validation.episodes=1 ranks=2", "validation.episodes=1 must be at least the number of ranks, 2"),
+        ("device=cuda", "device=cuda; sim=mujoco_cpu runs on device=cpu alone"),
+        ("resume=nowhere", "there is no run in {cwd}/nowhere"),
+        ("init=nowhere", "there is no run in {cwd}/nowhere"),
+        ("resume=latest", "there is no run in {cwd}/runs yet; train one with python train.py"),
+        ("resume=.", "{cwd} is not a run: it has no config.yaml"),
+    ],
+)
+def test_mistakes_in_the_configuration(tmp_path: Path, arguments: str, said: str) -> None:
+    done = run([sys.executable, "-c", WATCHED, str(ROOT / "train.py"), *arguments.split()], tmp_path)
+    check(done.returncode, done.stderr, said.replace("{cwd}", str(tmp_path)))
+    assert done.stdout == "imported:\n"
+    assert not list(tmp_path.iterdir())
+
+
+def check(code: object, stderr: str, said: str) -> None:
+    assert code == 2
+    assert stderr.startswith("error: ")
+    assert stderr.count("\n") == 1, "one message, without a stack trace"
+    assert said in stderr
+
+
+@pytest.fixture
+def train(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., None]:
+    """`python train.py …`, in a folder of its own, must say this and leave no run behind."""
+    monkeypatch.chdir(tmp_path)
+
+    def refused(*arguments: str, said: str, entry: Callable[[], None] = command_line.train) -> None:
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            entry()
+        check(ended.value.code, capfd.readouterr().err, said)
+
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["+task.observation.policy={gyroo: {}}"], "there is no signal 'gyroo'; did you mean gyro?"),
+        (["+task.measurements={gyroo: {noise: 1}}"], "there is no measurement 'gyroo'; did you mean gyro?"),
+        (["+reward.progres.weight=1"], "there is no reward term 'progres'; did you mean progress?"),
+        (["reward.progress.weight=-1"], "reward.progress.weight must be a number ≥ 0, not -1"),
+        (["reward.near_goal.distance=far"], "reward.near_goal: distance must be of type float, not 'far'"),
+        (["+reward.near_goal.distanse=1"], "reward.near_goal has no setting 'distanse'; did you mean distance?"),
+        (["+randomization.parameters.mas=[1,2]"], "no parameter 'mas' to randomize; did you mean mass?"),
+        (["+task.settings.gaol_radius=1"], "task.settings has no 'gaol_radius'; did you mean goal_radius?"),
+        (["robot.action=motor"], "did you mean motors?"),
+        (["ppo.gamma=2"], "ppo.gamma must lie in [0, 1], not 2.0"),
+        (["ppo.surrogate=clipp"], "ppo.surrogate=clipp; did you mean clip?"),
+        (["policy.activation=rellu"], "policy.activation=rellu; did you mean"),
+        (["policy.initial_std=5"], "min_std ≤ initial_std ≤ max_std must hold"),
+        (["task.entry_point=nowhere:Task"], "task.entry_point=nowhere:Task: No module named 'nowhere'"),
+        (["task.entry_point=robo_ppo.tasks.uav.hover"], "it must be 'module:Class'"),
+        (["sim.backend=bullet"], "sim.backend 'bullet' is unknown; known: mujoco_cpu"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_mistakes_that_the_task_knows(
+    train: Callable[..., None], tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    train(*TINY, *arguments, said=said)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("term", "said"),
+    [
+        ("whole_position", "'whole_position' must return one value per environment, (num_envs,), not (num_envs, 3)"),
+        ("over_all", "over_all"),
+    ],
+)
+def test_a_reward_term_of_the_wrong_shape(
+    train: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, term: str, said: str
+) -> None:
+    monkeypatch.syspath_prepend(OWN)
+    train(*TINY, "task.entry_point=odd_tasks:OddTask", f"+reward.{term}.weight=1", said=said)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("ranks", "added", "said"),
+    [
+        (1, "+reward.logarithm.weight=1", "the reward term 'logarithm' returned a value that is not finite"),
+        (2, "+reward.logarithm.weight=1", "the reward term 'logarithm' returned a value that is not finite"),
+        (1, "+task.observation.policy={root: {}}", "the signal 'root' took a value that is not finite"),
+        (1, "+task.observation.critic={root: {}}", "the signal 'root' took a value that is not finite"),
+    ],
+)
+def test_what_is_not_finite_is_named_and_the_last_checkpoint_kept(
+    train: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ranks: int, added: str, said: str
+) -> None:
+    monkeypatch.syspath_prepend(OWN)
+    train(*TINY, "task.entry_point=odd_tasks:OddTask", f"ranks={ranks}", added, said=said)
+    assert [path.name for path in (tmp_path / "runs/latest/checkpoints").iterdir()] == ["step_000000000000.pt"]
+
+
+@pytest.mark.parametrize("runs", ["{cwd}/file", "{cwd}/file/below", "/proc/runs"])
+def test_a_place_that_cannot_be_written_to(train: Callable[..., None], tmp_path: Path, runs: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    runs = runs.replace("{cwd}", str(tmp_path))
+    train(*TINY, f"runs={runs}", said=f"cannot make the run's folder {runs}/uav_hover/")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_disk_that_is_full_when_the_metrics_are_written(tmp_path: Path) -> None:
+    """Files may grow to 55 kB: enough for the first checkpoint, but not for what comes after it."""
+    limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (55_000, 55_000)); "
+    program = limited + "sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
+    done = run(
+        [sys.executable, "-c", program, str(ROOT / "train.py"), *TINY, "num_envs=8", "total_steps=100_000"], tmp_path
+    )
+    check(done.returncode, done.stderr, "File too large")
+    assert re.search(r"checkpoints? (is|are) unharmed", done.stderr)
+    kept = [path.name for path in (tmp_path / "runs/latest/checkpoints").iterdir()]
+    assert len(kept) >= 2
+    assert all(name.endswith(".pt") for name in kept)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"gravity": 9.8}, "gravity: Key 'gravity' not in 'RunConfig'"),
+        ({"num_envs": "many"}, "num_envs: Value 'many' of type 'str' could not be converted to Integer"),
+        ({"num_envs": 0}, "num_envs must be at least 1, not 0"),
+    ],
+)
+def test_a_run_folder_of_another_schema(
+    unbroken: Callable[[int], Path], train: Callable[..., None], tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    config = yaml.safe_load((unbroken(1) / "config.yaml").read_text())
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | change))
+    train("resume=.", said=said)
+
+
+def test_a_run_folder_whose_configuration_is_no_yaml(train: Callable[..., None], tmp_path: Path) -> None:
+    for text in ("{a: [", "just words", ""):
+        (tmp_path / "config.yaml").write_text(text)
+        train("resume=.", said="config.yaml does not fit robo_ppo")
+
+
+@pytest.mark.parametrize("change", ["num_envs=64", "task=uav_nav", "seed=3", "++ppo.gamma=0.9"])
+def test_a_resumed_run_cannot_be_changed(
+    unbroken: Callable[[int], Path], train: Callable[..., None], change: str
+) -> None:
+    train(
+        f"resume={unbroken(1)}", change, said=f"(task=uav_hover), so {change} cannot apply; start a new one with init="
+    )
+
+
+def test_evaluation(unbroken: Callable[[int], Path], train: Callable[..., None], tmp_path: Path) -> None:
+    def evaluate(*arguments: str, said: str) -> None:
+        train(*arguments, said=said, entry=command_line.evaluate)
+
+    evaluate(said="say what to evaluate: run=latest, run=<folder> or bundle=<policy.onnx>")
+    evaluate("run=latest", said=f"there is no run in {tmp_path}/runs yet")
+    evaluate("run=nowhere", said=f"there is no run in {tmp_path}/nowhere")
+    evaluate("bundle=nowhere.onnx", said="nowhere.onnx")
+    evaluate("run=latest", "bundle=policy.onnx", said="say what to evaluate")
+    evaluate("run=latest", "episods=3", said="there is no 'episods' in the configuration; did you mean episodes?")
+    evaluate("run=latest", "split=train", said="split=train; it must be test or validation")
+    (tmp_path / "not.onnx").write_text("not a bundle")
+    evaluate("bundle=not.onnx", said="not.onnx")
+    evaluate(f"run={unbroken(1)}", said="policy.onnx")  # trained, but not exported
+    assert [path.name for path in tmp_path.iterdir()] == ["not.onnx"]

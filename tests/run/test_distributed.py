@@ -1,0 +1,81 @@
+"""Ranks work together, and none is left alone: whatever becomes of one, the job ends with one message and no orphan."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from robo_ppo.errors import UserError
+from tests.run.training import TINY, command, final_state, start, train_in, wait_for_rows
+
+OWN = str(Path(__file__).with_name("own_package"))
+TWO = (*TINY, "ranks=2", "total_steps=100_000", "validation.every=10_000_000")
+
+
+def test_ranks_fly_their_own_episodes_and_learn_the_same(unbroken: Callable[[int], Path]) -> None:
+    state = final_state(unbroken(2))
+    ids = [state[f"/{rank}/environment/episode:id"].tolist() for rank in (0, 1)]
+    assert [{i % 2 for i in own} for own in ids] == [{0}, {1}]
+    for name, value in state.items():
+        if name.startswith("/0/ppo/model/"):
+            assert value.equal(state[name.replace("/0/", "/1/", 1)]), name
+
+
+def test_a_killed_rank_ends_the_job_with_one_message(tmp_path: Path) -> None:
+    process = start(command(*TWO, f"runs={tmp_path}"), tmp_path)
+    folder = wait_for_rows(process, tmp_path, 3)
+    (other,) = psutil.Process(process.pid).children()
+    other.kill()
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 2
+    reason = "rank 1 was ended by SIGKILL (the system does that when memory runs out)"
+    assert err == f"error: {reason}; the last checkpoint is unharmed\n"
+    assert (folder / "checkpoints").is_dir()
+
+
+@pytest.fixture
+def second_rank_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Make the second rank alone raise something."""
+    monkeypatch.syspath_prepend(OWN)  # which the ranks can import from too
+    return lambda way: monkeypatch.setenv("ODD_RANK", way)
+
+
+def test_a_mistake_that_one_rank_alone_sees_is_told(
+    second_rank_goes_wrong: Callable[[str], None], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    second_rank_goes_wrong("mistake")
+    with pytest.raises(UserError, match=r"^this rank has no camera$"):
+        train_in(tmp_path, "ranks=2", "task.entry_point=odd_tasks:OddTask")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_fault_of_one_rank_shows_its_stack_trace(
+    second_rank_goes_wrong: Callable[[str], None], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    second_rank_goes_wrong("fault")
+    with pytest.raises(SystemExit) as ended:  # which prints it, and ends the program with 1
+        train_in(tmp_path, "ranks=2", "task.entry_point=odd_tasks:OddTask")
+    assert ended.value.code == "error: rank 1 failed; its stack trace stands above"
+    shown = capfd.readouterr().err
+    assert "RuntimeError: boom" in shown
+    assert shown.count("Traceback") == 1
+
+
+@pytest.mark.parametrize("stage", ["at the start", "in mid-training"])
+def test_no_rank_survives_the_main_process(tmp_path: Path, stage: str) -> None:
+    process = start(command(*TWO, f"runs={tmp_path}"), tmp_path)
+    main = psutil.Process(process.pid)
+    if stage == "at the start":
+        deadline = time.monotonic() + 30
+        while not main.children() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    else:
+        wait_for_rows(process, tmp_path, 3)
+    children = main.children(recursive=True)
+    assert children
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive

@@ -1,0 +1,100 @@
+"""A run that was killed, or told to stop, goes on as if nothing had happened: through the real command line."""
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from robo_ppo.run import checkpoint
+from robo_ppo.run import folder as folders
+from robo_ppo.run.train import train
+from tests.run.training import (
+    ALONE,
+    ITERATIONS,
+    LONG,
+    STEPS,
+    TOTAL,
+    command,
+    differing,
+    final_state,
+    rows,
+    run,
+    start,
+    wait_for_rows,
+)
+
+SPEED = ("seconds", "steps_per_second")  # all that may differ
+
+
+def check_equal(whole: Path, resumed: Path) -> None:
+    assert checkpoint.newest(resumed).name == f"step_{TOTAL:012d}.pt"
+    assert not differing(final_state(whole), final_state(resumed))
+    written = rows(resumed)
+    assert [row["step"] for row in written] == [STEPS * (i + 1) for i in range(ITERATIONS)]
+    events = EventAccumulator(str(resumed / "tensorboard")).Reload().Scalars("ppo/kl")
+    assert [event.step for event in events] == [row["step"] for row in written]
+    for row, expected in zip(written, rows(whole), strict=True):
+        assert {n: v for n, v in row.items() if n not in SPEED} == {n: v for n, v in expected.items() if n not in SPEED}
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_killed_and_resumed_equals_unbroken(unbroken: Callable[[int], Path], tmp_path: Path, ranks: int) -> None:
+    runs = tmp_path / "runs"
+    process = start(command(*LONG, f"ranks={ranks}", f"runs={runs}"), tmp_path)
+    folder = wait_for_rows(process, runs, 10)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) == ranks - 1
+    process.kill()
+    process.communicate()
+    assert 10 <= len(rows(folder)) < ITERATIONS, "it was killed too late to show anything"
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive, "a rank stayed behind"
+
+    if ranks == 1:
+        resumed = run([sys.executable, "-c", ALONE, "resume=latest", f"runs={runs}"], tmp_path)
+        assert resumed.returncode == 0, resumed.stderr
+        assert f"resuming {folder}" in resumed.stdout
+    else:
+        train(folders.load_config(folder), folder)
+    check_equal(unbroken(ranks), folder)
+
+
+@pytest.mark.parametrize(("told", "ranks", "code"), [(signal.SIGTERM, 1, 143), (signal.SIGINT, 2, 130)])
+def test_told_to_stop_it_leaves_a_checkpoint_and_says_how_to_go_on(
+    unbroken: Callable[[int], Path], tmp_path: Path, told: signal.Signals, ranks: int, code: int
+) -> None:
+    runs = tmp_path / "runs"
+    process = start(command(*LONG, f"ranks={ranks}", "checkpoint_every=1_000_000", f"runs={runs}"), tmp_path)
+    folder = wait_for_rows(process, runs, 5)
+    for member in [process.pid, *(c.pid for c in psutil.Process(process.pid).children())]:
+        os.kill(member, told)  # as a terminal and a manager do: to all of them
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    assert "stopping after this iteration, then writing a checkpoint" in err
+    assert out.splitlines()[-1].startswith(f"stopped by {told.name} after ")
+    assert out.splitlines()[-1].endswith(f"go on with: python train.py resume={folder}")
+    stopped = rows(folder)[-1]["step"]
+    assert stopped < TOTAL
+    assert checkpoint.newest(folder).name == f"step_{int(stopped):012d}.pt"
+
+    train(folders.load_config(folder), folder)
+    check_equal(unbroken(ranks), folder)
+
+
+def test_a_damaged_checkpoint_is_not_resumed(unbroken: Callable[[int], Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(unbroken(1), tmp_path / "run")
+    newest = checkpoint.newest(folder)
+    newest.write_bytes(newest.read_bytes()[:-100])
+    done = run(command(f"resume={folder}"), tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: {newest} cannot be read: it is damaged or not a checkpoint; "
+        f"without it, {checkpoint.numbered(folder)[-2].name} would be the newest\n"
+    )
