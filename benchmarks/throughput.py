@@ -14,10 +14,10 @@ in turn with the others, and the medians are reported. Writes benchmarks/results
 
 import argparse
 import json
-import os
 import platform
 import re
 import resource
+import socket
 import statistics
 import sys
 import time
@@ -59,9 +59,11 @@ def measure(config: RunConfig, repeats: int, seconds: float) -> dict[str, Any]:
     """All parts, in microseconds per environment step of all ranks together."""
     context = get_context("spawn")
     barrier, queue = context.Barrier(config.ranks), context.Queue()
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(29500 + os.getpid() % 2000)}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
     processes = [
-        context.Process(target=_rank, args=(config, rank, barrier, queue, repeats, seconds))
+        context.Process(target=_rank, args=(config, rank, port, barrier, queue, repeats, seconds))
         for rank in range(config.ranks)
     ]
     for process in processes:
@@ -148,15 +150,18 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _rank(config: RunConfig, rank: int, barrier: Barrier, queue: Any, repeats: int, seconds: float) -> None:
+def _rank(config: RunConfig, rank: int, port: int, barrier: Barrier, queue: Any, repeats: int, seconds: float) -> None:
     """One rank: measures every part in step with the others and reports seconds per environment step of its own."""
     import torch
 
     from robo_ppo.run.distributed import Ranks
     from robo_ppo.run.train import Trainer
 
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=config.ranks)
-    trainer = Trainer(config, Path("nowhere"), Ranks(rank, config.ranks))
+    store = torch.distributed.TCPStore("127.0.0.1", port, is_master=rank == 0)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=config.ranks)
+    ranks = Ranks(rank, config.ranks)
+    ranks.share_memory(store, lambda: False)
+    trainer = Trainer(config, Path("nowhere"), ranks)
     own = config.num_envs // config.ranks
     parts = {
         "physics": (_physics(trainer), 1),

@@ -21,16 +21,11 @@ class MeasurementConfig:
 
 
 @dataclass
-class SignalConfig:
-    """How a signal enters an observation (nothing to set yet)."""
-
-
-@dataclass
 class ObservationConfig:
-    """Signals by name. The critic sees its own besides what the policy sees."""
+    """Signals by name, each with its settings (none yet). The critic sees its own besides what the policy sees."""
 
-    policy: dict[str, SignalConfig] = MISSING
-    critic: dict[str, SignalConfig] = field(default_factory=dict)
+    policy: dict[str, dict[str, Any]] = MISSING
+    critic: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
@@ -44,6 +39,8 @@ class CurriculumConfig:
 
 @dataclass
 class TaskConfig:
+    """What to do: the task, its times, what is observed and measured."""
+
     name: str = MISSING
     entry_point: str = MISSING  # module:Class
     episode_seconds: float = MISSING
@@ -58,6 +55,8 @@ class TaskConfig:
 
 @dataclass
 class RobotConfig:
+    """With what: the robot and its action interface."""
+
     name: str = MISSING
     entry_point: str = MISSING
     action: str = MISSING  # one of the robot's action interfaces
@@ -65,18 +64,24 @@ class RobotConfig:
 
 @dataclass
 class RandomizationConfig:
+    """What differs from episode to episode."""
+
     parameters: dict[str, list[float]] = field(default_factory=dict)  # name → lowest and highest value, uniform
     measurement_errors: float = 1.0  # factor on every noise, bias, dropout and delay of the task
 
 
 @dataclass
 class SimConfig:
+    """The physics back end."""
+
     backend: str = "mujoco_cpu"
     threads: int = 0  # of the physics in each rank; 0: as many as the rank has
 
 
 @dataclass
 class PolicyConfig:
+    """The networks and the standard deviation of the actions."""
+
     hidden: list[int] = field(default_factory=lambda: [64, 64])
     critic_hidden: list[int] = field(default_factory=lambda: [64, 64])
     activation: str = "elu"
@@ -87,6 +92,8 @@ class PolicyConfig:
 
 @dataclass
 class PPOConfig:
+    """The learner; see `robo_ppo.learn.ppo`."""
+
     horizon: int = 16
     epochs: int = 4
     minibatches: int = 4
@@ -111,6 +118,8 @@ class PPOConfig:
 
 @dataclass
 class ValidationConfig:
+    """How the policy is watched in training."""
+
     every: int = 1_000_000  # environment steps
     episodes: int = 512
     target: float | None = None  # stop when deterministic success reaches it; null: train to the end
@@ -118,6 +127,8 @@ class ValidationConfig:
 
 @dataclass
 class EvaluationConfig:
+    """What is measured and filmed after training."""
+
     episodes: int = 1000
     video: bool = True
     video_seconds: float = 16.0
@@ -125,6 +136,8 @@ class EvaluationConfig:
 
 @dataclass
 class RunConfig:
+    """A whole run: `python train.py`."""
+
     task: TaskConfig = field(default_factory=TaskConfig)
     robot: RobotConfig = field(default_factory=RobotConfig)
     reward: dict[str, dict[str, Any]] = field(default_factory=dict)  # term → weight and settings

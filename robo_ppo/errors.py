@@ -1,7 +1,7 @@
 """The one exception for a person's mistake: wrong name, wrong type, unreadable file.
 
-Entry points print its message without a stack trace and exit with code 2. A message says what was wrong, where, and what
-would be right. Anything else that is raised is a fault of the program and keeps its stack trace.
+Entry points print its message without a stack trace and exit with code 2. A message says what was wrong, where, and
+what would be right. Anything else that is raised is a fault of the program and keeps its stack trace.
 """
 
 import difflib

@@ -62,6 +62,7 @@ def build(
     reward.check(table)
     _check_ends(table, task)
 
+    _check_observation(settings)
     onboard = Onboard(table, list(settings.observation.policy))
     critic = tuple(name for name in settings.observation.critic if name not in onboard.signals)
     table.graph(critic)
@@ -134,6 +135,13 @@ def _sensors(config: RunConfig, table: SignalTable, onboard: Onboard, num_envs: 
         for name in onboard.measurements
     ]
     return Sensors(layout, config.task.timestep * config.task.decimation, num_envs, device)
+
+
+def _check_observation(settings: TaskConfig) -> None:
+    for group, signals in (("policy", settings.observation.policy), ("critic", settings.observation.critic)):
+        for name, given in signals.items():
+            if given:
+                raise UserError(f"task.observation.{group}.{name} has no settings, so it must be {{}}, not {given}")
 
 
 def _check_times(settings: TaskConfig) -> None:

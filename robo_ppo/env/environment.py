@@ -29,6 +29,7 @@ from robo_ppo.env.task import SUCCESS, Task
 from robo_ppo.sim.simulation import Simulation
 
 Observation = dict[str, Tensor]
+LARGEST = 1e10  # a state beyond it is as good as infinite, as in MuJoCo (mjMAXVAL)
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,11 @@ class Transition:
 
 @dataclass(frozen=True)
 class BrokenWorld:
-    """A world that became non-finite: enough to replay it."""
+    """A world that became non-finite, with what is needed to replay its last step.
+
+    `state` holds the simulation's fields before the step, the command that was applied, and the environment's states;
+    the episode's id gives its parameters (`robo_ppo.env.scenes`).
+    """
 
     episode: int
     step: int
@@ -190,13 +195,15 @@ class Environment:
     def step(self, action: Tensor) -> Transition:
         """Advance every environment by one control step; actions (num_envs, action_size) beyond [-1, 1] are clipped."""
         action = action.clamp(-1.0, 1.0)
-        self.states["last_action"] = action
+        self.states["last_action"] = torch.where(torch.isfinite(action), action, 0.0)
+        # Where every world stood before, to replay one that breaks in this step.
+        started = {name: values.clone() for name, values in self._fields.items()}
         applied = action if self._action_line is None else self._action_line.push(action)
         self.sim.write("ctrl", self.task.robot.action.command(applied))
         for name, values in self._driven.items():
             self.sim.write(name, values)
         self.sim.step(self.options.decimation)
-        broken = self._contain_broken_worlds()
+        broken = self._contain_broken_worlds(action, started)
         self.episode.age += 1
 
         # Copies of the fields: the simulation's own tensors change with its next step or reset.
@@ -220,10 +227,11 @@ class Environment:
         for name, state in self._declared.items():
             if state.follows is not None:
                 self.states[name] = values[state.follows].to(state.dtype)
+        before, memory = self._previous, self._memory
         self._previous = {PREVIOUS + name: values[name] for name in self._previous_names}
         self._driven = {target: values[name] for target, name in self._drives.items()}
         self.measured = self.sensors.read(values, self._generator)
-        final = self._observe(values)
+        final = self._observe(values, fields)
 
         rows = ended.nonzero().squeeze(1)
         observation = final
@@ -231,7 +239,7 @@ class Environment:
             self._account(values, ended, ended_well, broken, rows)
             observation = {name: group.clone() for name, group in final.items()}
             self._begin(rows, observation)
-        self._advance(values, ended, observation)
+        observation = self._advance(values, ended, before, memory, observation)
         return Transition(observation, final, reward, terminated, truncated, ~broken, values)
 
     def take_totals(self) -> Totals:
@@ -244,10 +252,10 @@ class Environment:
         fields = {name: values.clone() for name, values in self._fields.items()}
         return fields | self.states | self.table.graph(names)(fields | self.states | self._previous)
 
-    def _observe(self, values: Mapping[str, Tensor]) -> Observation:
+    def _observe(self, values: dict[str, Tensor], fields: dict[str, Tensor]) -> Observation:
         """Observation of all, after `measured` was read; pushes the memory of the policy's own signals."""
-        policy, self._memory = self.onboard.observe(self.measured | self.states | self._memory)
-        critic = torch.cat((policy, concatenate(values, self.critic)), 1) if self.critic else policy
+        policy, self._memory = self.onboard.observe(fields | self.measured | self.states | self._memory)
+        critic = torch.cat((policy, concatenate(values | self.states, self.critic)), 1) if self.critic else policy
         return {"policy": policy, "critic": critic}
 
     def _begin(self, rows: Tensor, observation: Observation) -> None:
@@ -281,7 +289,8 @@ class Environment:
     def _refresh(self, rows: Tensor, columns: Mapping[str, Tensor], observation: Observation) -> None:
         """Signals and first observation of some environments (k,) whose episode begins."""
         leaves = {name: values[rows] for name, values in (self._fields | self.states).items()}
-        values = self._with_present_as_previous(rows, leaves, self._previous_names)
+        past = {name: values[rows] for name, values in self._previous.items()}
+        values = self._with_present_as_previous(rows, leaves, past, self._previous_names)
         for target, name in self._drives.items():
             _put(self._driven, target, rows, values[name])
         self._publish(rows, self.sensors.begin(rows, values, columns, self._generator))
@@ -294,39 +303,58 @@ class Environment:
             _put(self._memory, name, rows, kept)
         self._write_observation(rows, policy, values, observation)
 
-    def _advance(self, values: Mapping[str, Tensor], ended: Tensor, observation: Observation) -> None:
-        """Let the task change its states, and compute what depends on them again."""
+    def _advance(
+        self,
+        values: Mapping[str, Tensor],
+        ended: Tensor,
+        before: Mapping[str, Tensor],
+        memory: Mapping[str, Tensor],
+        observation: Observation,
+    ) -> Observation:
+        """Let the task change its states; compute what depends on them again, with a past one step old."""
         rewrite = self.task.advance(values)
         if rewrite is None:
-            return
+            return observation
         rows = (rewrite.rows & ~ended).nonzero().squeeze(1)
         if not len(rows):
-            return
+            return observation
         for name, fresh in rewrite.values.items():
             _put(self.states, name, rows, fresh[rows])
 
         def rewritten(name: str) -> bool:
-            return any(leaf in rewrite.values for leaf in self.table.graph([name]).leaves)
+            leaves = self.table.graph_with_previous([name]).leaves
+            return any(leaf.removeprefix(PREVIOUS) in rewrite.values for leaf in leaves)
 
         leaves = {name: values[rows] for name, values in (self._fields | self.states).items()}
-        fresh_values = self._with_present_as_previous(rows, leaves, [n for n in self._previous_names if rewritten(n)])
+        past = {name: values[rows] for name, values in before.items()}
+        fresh_values = self._with_present_as_previous(
+            rows, leaves, past, [name for name in self._previous_names if rewritten(name)]
+        )
         for target, name in self._drives.items():
             _put(self._driven, target, rows, fresh_values[name])
         # What the vehicle is told changes at once; what it senses keeps the sample that it has.
-        self._publish(rows, {name: fresh_values[name] for name in self.measured if rewritten(name)})
-        known = {name: measured[rows] for name, measured in self.measured.items()} | leaves
-        policy, _ = self.onboard.observe(known | {name: values[rows] for name, values in self._memory.items()})
+        told = {name: fresh_values[name] for name in self.measured if rewritten(name)}
+        self.sensors.tell(rows, told)
+        self._publish(rows, told)
+        # The controller knows nothing of a rewrite: it goes on from the memory that it had.
+        known = leaves | {name: measured[rows] for name, measured in self.measured.items()}
+        policy, remember = self.onboard.observe(known | {name: values[rows] for name, values in memory.items()})
+        for name, kept in remember.items():
+            _put(self._memory, name, rows, kept)
+        observation = {name: group.clone() for name, group in observation.items()}
         self._write_observation(rows, policy, fresh_values, observation)
+        return observation
 
     def _with_present_as_previous(
-        self, rows: Tensor, leaves: dict[str, Tensor], names: Sequence[str]
+        self, rows: Tensor, leaves: dict[str, Tensor], past: dict[str, Tensor], names: Sequence[str]
     ) -> dict[str, Tensor]:
         """What some environments observe, where the named signals had their present value one step earlier."""
         for _ in range(self._rounds_to_begin if names else 0):
-            present = self._graph_of_previous(leaves | {name: self._previous[name][rows] for name in self._previous})
-            for name in names:
-                _put(self._previous, PREVIOUS + name, rows, present[name])
-        return self._graph_of_observed(leaves | {name: self._previous[name][rows] for name in self._previous})
+            present = self._graph_of_previous(leaves | past)
+            past = past | {PREVIOUS + name: present[name] for name in names}
+        for name in names:
+            _put(self._previous, PREVIOUS + name, rows, past[PREVIOUS + name])
+        return self._graph_of_observed(leaves | past)
 
     def _publish(self, rows: Tensor, samples: Mapping[str, Tensor]) -> None:
         for name, sample in samples.items():
@@ -340,24 +368,28 @@ class Environment:
             torch.cat((policy, concatenate(values, self.critic)), 1) if self.critic else policy
         )
 
-    def _contain_broken_worlds(self) -> Tensor:
-        """Mask of worlds with a non-finite state, which are put back into the default state."""
-        finite = torch.isfinite(self.sim.bind("qpos").sum(1) + self.sim.bind("qvel").sum(1))
-        broken = ~finite
-        if not bool(finite.all()):
+    def _contain_broken_worlds(self, action: Tensor, started: Mapping[str, Tensor]) -> Tensor:
+        """Mask of worlds with a state or an action that is not finite; they are put back into the default state."""
+        state = torch.cat((self.sim.bind("qpos"), self.sim.bind("qvel"), action), 1)
+        broken = ~(state.abs().amax(1) < LARGEST)
+        if bool(broken.any()):
             rows = broken.nonzero().squeeze(1)
             for row in rows.tolist()[: max(0, 8 - len(self.broken_worlds))]:
-                self.broken_worlds.append(self._dump(row))
+                self.broken_worlds.append(self._dump(row, started))
             self.totals.broken += len(rows)
             self.sim.reset(rows)
             self.sim.forward(rows)
         return broken
 
-    def _dump(self, row: int) -> BrokenWorld:
-        fields = {name: self.sim.bind(name)[row].clone() for name in ("qpos", "qvel", "ctrl")}
-        first = next((name for name, value in fields.items() if not bool(torch.isfinite(value).all())), "qpos")
+    def _dump(self, row: int, started: Mapping[str, Tensor]) -> BrokenWorld:
+        # An action that is not finite breaks the world, not the other way round.
+        fields = {name: self.sim.bind(name)[row].clone() for name in ("ctrl", "qpos", "qvel")}
+        first = next((name for name, value in fields.items() if not bool((value.abs() < LARGEST).all())), "ctrl")
+        before = {name: values[row].clone() for name, values in started.items()}
         states = {name: values[row].clone() for name, values in self.states.items()}
-        return BrokenWorld(int(self.episode.id[row]), int(self.episode.age[row]), first, fields | states)
+        return BrokenWorld(
+            int(self.episode.id[row]), int(self.episode.age[row]), first, before | {"ctrl": fields["ctrl"]} | states
+        )
 
     def _account(self, values: Mapping[str, Tensor], ended: Tensor, well: Tensor, broken: Tensor, rows: Tensor) -> None:
         totals = self.totals

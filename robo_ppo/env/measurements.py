@@ -105,7 +105,7 @@ class Sensors:
         disturbed = self._disturb(true, self.bias, generator)
         measured: dict[str, Tensor] = {}
         for m in self.layout:
-            sample = disturbed[m.name].flatten(1)
+            sample = _flat(disturbed[m.name])
             if m.name in self.lines:
                 sample = self.lines[m.name].push(sample)
                 if m.is_rotation:
@@ -114,7 +114,7 @@ class Sensors:
                 lost = torch.rand(len(sample), 1, generator=generator, device=sample.device) < m.errors.dropout
                 sample = torch.where(lost, self.held[m.name], sample)
                 self.held[m.name] = sample
-            measured[m.name] = sample.unflatten(1, m.shape)
+            measured[m.name] = sample.reshape(-1, *m.shape)
         return measured
 
     def begin(
@@ -124,13 +124,22 @@ class Sensors:
         self.bias[rows] = draws["sensors.bias"] * self._bias_std
         measured = self._disturb(true, self.bias[rows], generator)
         for m in self.layout:
-            sample = measured[m.name].flatten(1)
+            sample = _flat(measured[m.name])
             if m.name in self.lines:
                 low, high = (limit / self._control_period for limit in m.errors.delay)
                 self.lines[m.name].begin(rows, sample, low + (high - low) * draws[f"sensors.delay.{m.name}"])
             if m.name in self.held:
                 self.held[m.name][rows] = sample
         return measured
+
+    def tell(self, rows: Tensor, samples: Mapping[str, Tensor]) -> None:
+        """Forget the past of some measurements in some environments: what the vehicle is told is new from now on."""
+        for name, sample in samples.items():
+            flat = _flat(sample)
+            if name in self.lines:
+                self.lines[name].begin(rows, flat, self.lines[name].delay[rows])
+            if name in self.held:
+                self.held[name] = self.held[name].index_copy(0, rows, flat)
 
     def snapshot(self) -> dict[str, Tensor]:
         """All that the next sample depends on."""
@@ -155,7 +164,7 @@ class Sensors:
         for m in self._disturbed:
             part = error[:, self._error_slices[m.name]]
             sample = samples[m.name]
-            samples[m.name] = perturb(sample, part) if m.is_rotation else sample + part.unflatten(1, m.shape)
+            samples[m.name] = perturb(sample, part) if m.is_rotation else sample + part.reshape(sample.shape)
         return samples
 
 
@@ -166,12 +175,19 @@ def scaled(errors: MeasurementConfig, factor: float, name: str) -> MeasurementCo
         raise UserError(f"measurements.{name}.delay must be [shortest, longest] in seconds, not {list(errors.delay)}")
     if errors.noise < 0 or errors.bias < 0 or not 0 <= errors.dropout < 1:
         raise UserError(f"measurements.{name}: noise and bias must be ≥ 0, dropout in [0, 1)")
+    if not errors.dropout * factor < 1:
+        raise UserError(f"measurements.{name}: a dropout of {errors.dropout} times {factor} would lose every sample")
     return MeasurementConfig(
         noise=errors.noise * factor,
         bias=errors.bias * factor,
-        dropout=min(errors.dropout * factor, 0.99),
+        dropout=errors.dropout * factor,
         delay=[low * factor, high * factor],
     )
+
+
+def _flat(sample: Tensor) -> Tensor:
+    """Numbers side by side (n, d); a measurement may also be a single number (n,)."""
+    return sample.reshape(len(sample), -1)
 
 
 def _slices(sizes: list[int]) -> list[slice]:

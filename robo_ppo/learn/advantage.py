@@ -14,7 +14,7 @@ def gae(rollout: Rollout, gamma: float, gae_lambda: float) -> Tensor:
     """Generalised advantage estimation (horizon, num_envs): Schulman et al., arXiv:1506.02438, eq. 16.
 
     A terminated episode has no future; a truncated one goes on to the value of the state where it was cut. A step
-    without weight, in which a world broke, counts as if the critic had been right: the steps before it end at its value.
+    without weight, in which a world broke, counts as if the critic had been right there.
     """
     alive = (~rollout.terminated).float()
     continues = (~rollout.ended).float()

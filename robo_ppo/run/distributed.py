@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -31,9 +31,11 @@ from torch import Tensor
 from torch.distributed import Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from robo_ppo.errors import UserError
+from robo_ppo.run.shared_sum import SharedSum, is_supported
 
 _PATIENCE = timedelta(minutes=10)
 _HOST = "127.0.0.1"
+_MEMORY = "shared memory"  # key under which rank 0 names it
 _USER_ERROR, _PEER_LOST = 2, 3  # exit codes of a rank
 
 
@@ -44,8 +46,8 @@ class PeerLost(Exception):
 class Ranks:
     """This process among all; a single process is a group of one."""
 
-    def __init__(self, rank: int = 0, size: int = 1) -> None:
-        self.rank, self.size = rank, size
+    def __init__(self, rank: int = 0, size: int = 1, shared: SharedSum | None = None) -> None:
+        self.rank, self.size, self._shared = rank, size, shared
 
     def mean(self, tensor: Tensor) -> Tensor:
         """Mean over all ranks, in place."""
@@ -56,7 +58,10 @@ class Ranks:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Sum over all ranks, in place."""
-        if self.size > 1:
+        if self._shared is not None and self._shared.takes(tensor):
+            if not self._shared.add(tensor):
+                raise PeerLost("a rank has ended")
+        elif self.size > 1:
             with _needing_peers():
                 torch.distributed.all_reduce(tensor)
         return tensor
@@ -69,6 +74,21 @@ class Ranks:
         with _needing_peers():
             torch.distributed.gather_object(thing, gathered)
         return gathered or []
+
+    def share_memory(self, store: Store, is_alone: Callable[[], bool]) -> None:
+        """Sum through shared memory from now on, where this machine can; rank 0 decides for all."""
+        if self.rank == 0:
+            try:
+                self._shared = SharedSum.create(self.size, is_alone) if is_supported() else None
+            except OSError:  # no room for it: messages do as well
+                self._shared = None
+            store.set(_MEMORY, str(self._shared.path) if self._shared is not None else "")
+        elif path := store.get(_MEMORY).decode():
+            self._shared = SharedSum.attach(Path(path), self.rank, self.size)
+        with _needing_peers():
+            torch.distributed.barrier()
+        if self.rank == 0 and self._shared is not None:
+            self._shared.forget_path()
 
 
 @contextmanager
@@ -91,7 +111,9 @@ def start_ranks(folder: Path, count: int) -> Generator[Ranks]:
     try:
         try:
             _await(others, store)
-            yield _join(0, count, store)
+            ranks = _join(0, count, store)
+            ranks.share_memory(store, lambda: any(process.poll() is not None for process in others))
+            yield ranks
         except PeerLost as lost:
             raise _reason(others, lost) from lost
     finally:
@@ -210,7 +232,9 @@ def main() -> None:
         with _needing_peers():
             store = TCPStore(_HOST, port, is_master=False, timeout=_PATIENCE)
             store.set(_ready(rank), "")
-        take_part(folder, _join(rank, count, store))
+        ranks = _join(rank, count, store)
+        ranks.share_memory(store, lambda: False)
+        take_part(folder, ranks)
         torch.distributed.destroy_process_group()
     except UserError as error:
         os.write(report, str(error).encode())

@@ -224,7 +224,7 @@ def table(metrics: Mapping[str, Any]) -> str:
     for name, spread in metrics["metrics"].items():
         if spread["mean"] is not None:
             unit = "" if spread["unit"] == "1" else f" {spread['unit']}"
-            numbers = ", ".join(f"{key} {spread[key]:.3g}{unit}" for key in ("mean", "p5", "p95"))
+            numbers = ", ".join(f"{key} {spread[key]:z.2f}{unit}" for key in ("mean", "p5", "p95"))
             lines.append(f"  {name.replace('_', ' ')}: {numbers}")
     return "\n".join(lines)
 
@@ -286,7 +286,7 @@ def _film(path: Path, config: RunConfig, traces: Sequence[EpisodeTrace], seconds
     """A few episodes, one failure among them if there is one; says so where nothing can be rendered here."""
     failures = [t for t in traces if t.outcome != SUCCESS and len(t.qpos) > 50]
     successes = [t for t in traces if t.outcome == SUCCESS]
-    chosen = [*successes[:2], *failures[:1], *successes[2:]]
+    chosen = [*successes[:1], *failures[:1], *successes[1:]]
     try:
         film(path, make_task(config).robot.spec(), chosen or traces, max_seconds=seconds)
     except RenderingUnavailable as error:

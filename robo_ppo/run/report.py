@@ -177,7 +177,7 @@ def _metrics(metrics: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]
     tables = {name: values for name, values in metrics.items() if isinstance(values, dict)}
     known = [key for key in _COLUMNS if any(key in values for values in tables.values())]
     rows = [
-        {"name": name, "unit": _unit(values.get("unit")), "values": [values.get(key) for key in known]}
+        {"name": name, "unit": _unit(values.get("unit")), "values": [_rounded(values.get(key)) for key in known]}
         for name, values in tables.items()
     ]
     return [_COLUMNS[key] for key in known], rows
@@ -230,6 +230,11 @@ def _varied(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
     if _is_number(factor) and factor != 1:
         rows.append({"name": "measurement_errors", "settings": f"{factor:g} times those of the task"})
     return rows
+
+
+def _rounded(value: object) -> object:
+    """A measured value without the digits that only its rounding errors have."""
+    return round(value, 4) + 0.0 if isinstance(value, float) else value
 
 
 def _is_number(value: object) -> bool:

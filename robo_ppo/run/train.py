@@ -25,13 +25,15 @@ from robo_ppo.env.build import build
 from robo_ppo.env.environment import Environment, Totals
 from robo_ppo.env.task import SUCCESS
 from robo_ppo.errors import UserError
+from robo_ppo.export.bundle import read_bundle
+from robo_ppo.export.weights import start_from_bundle
 from robo_ppo.learn.actor_critic import ActorCritic
 from robo_ppo.learn.ppo import PPO, PPOSettings, Statistics
 from robo_ppo.learn.rollout import Rollout
 from robo_ppo.run import checkpoint
 from robo_ppo.run.distributed import Ranks, start_ranks
 from robo_ppo.run.episodes import run_episodes
-from robo_ppo.run.folder import find, load_config
+from robo_ppo.run.folder import find, load_config, parse_config
 from robo_ppo.run.metrics import MetricsLog, Progress
 
 _UNHARMED = "the last checkpoint is unharmed"
@@ -93,6 +95,7 @@ class Trainer:
         self.environment.level = torch.tensor(curriculum.start)
         self.observation = self.environment.reset()
         self._signal: str | None = None
+        self._dumped = 0
         if checkpoint.numbered(folder):
             self._resume(checkpoint.newest(folder))
         elif config.init is not None:
@@ -128,6 +131,7 @@ class Trainer:
         self.steps += config.ppo.horizon * config.num_envs
         totals, stop = self._sum_up(self.environment.take_totals(), statistics)
         self._raise_level(totals)
+        self._dump_broken_worlds()
         validate = self._passed(config.validation.every)
         if validate:
             self.last_validation = self._validate()
@@ -217,6 +221,14 @@ class Trainer:
             if self._recent[1] / self._recent[0] > curriculum.success:
                 self.environment.level = (self.environment.level + curriculum.step).clamp(max=1.0)
             self._recent.zero_()
+
+    def _dump_broken_worlds(self) -> None:
+        """Keep the first few worlds that became non-finite, for replay, and say so."""
+        for world in self.environment.broken_worlds[self._dumped :]:
+            path = self.folder / "broken_worlds" / f"episode_{world.episode}_step_{world.step}.pt"
+            checkpoint.write(path, dataclasses.asdict(world))
+            print(f"\na world became non-finite in {world.first_field}, in step {world.step} of its episode: {path}")
+        self._dumped = len(self.environment.broken_worlds)
 
     def _row(self, statistics: Statistics, totals: Totals, validation: float | None) -> dict[str, float]:
         episodes = float(totals.episodes)
@@ -316,9 +328,26 @@ class Trainer:
             raise UserError(f"{path} does not fit {self.folder / 'config.yaml'}: {reason}") from error
 
     def _initialise(self, source: str) -> None:
-        """Start from the networks of another run."""
-        path = find(source, self.config.runs) / "checkpoints" / checkpoint.BEST
-        load_model(self.ppo.model, checkpoint.read(path)["model"], str(path))
+        """Start from the policy of another run, or of a bundle (then with a fresh critic)."""
+        if source.endswith(".onnx"):
+            earlier = parse_config(read_bundle(source).contract.training.config, source)
+            start_from_bundle(self.ppo.model, source)
+        else:
+            folder = find(source, self.config.runs)
+            earlier = load_config(folder)
+            path = folder / "checkpoints" / checkpoint.BEST
+            load_model(self.ppo.model, checkpoint.read(path)["model"], str(path))
+        # Sizes alone do not tell: the same numbers in another order would be another policy.
+        for key, before, now in (
+            (
+                "task.observation.policy",
+                list(earlier.task.observation.policy),
+                list(self.config.task.observation.policy),
+            ),
+            ("policy.activation", earlier.policy.activation, self.config.policy.activation),
+        ):
+            if before != now:
+                raise UserError(f"the policy in {source} was trained with {key}={before}, this run has {now}")
 
     def _on_signal(self, name: str) -> None:
         self._signal = name

@@ -18,6 +18,7 @@ from robo_ppo.env.distances import swept_column
 from robo_ppo.env.scenes import Columns
 from robo_ppo.env.shapes import Shape
 from robo_ppo.env.signals import State, measurement, signal
+from robo_ppo.errors import UserError
 from robo_ppo.tasks.uav.room import RoomSettings, RoomTask, start_state, uniform_in_room
 
 FAR_AWAY = 1000.0  # m: where columns stand that a scene does not use
@@ -51,9 +52,17 @@ class UavNav(RoomTask):
 
     @override
     def scenes(self, rng: np.random.Generator, count: int) -> Columns:
+        self._check_settings()
         parts: list[Columns] = []
         while sum(len(part["qpos"]) for part in parts) < count:
             parts.append(self._solvable(rng, count))
+            if not len(parts[-1]["qpos"]):
+                s = self.settings
+                raise UserError(
+                    f"none of {count} scenes could be laid out: columns {list(s.columns)} of radius "
+                    f"{list(s.column_radius)} m and gaps of {s.gap} m need a larger room than {list(s.room)} or a way "
+                    f"shorter than {s.way} m"
+                )
         return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
 
     @override
@@ -158,6 +167,17 @@ class UavNav(RoomTask):
     def _sector_directions(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Unit vectors of the sectors' middles, and those vectors turned left by 90°, each (2, sectors)."""
         return _sector_directions(self.settings.sectors, like.dtype, like.device)
+
+    def _check_settings(self) -> None:
+        s = self.settings
+        if not 0 <= s.columns[0] <= s.columns[1] or s.columns[1] < 1:
+            raise UserError(f"task.settings.columns must be [fewest, most] with at least one, not {list(s.columns)}")
+        if not 0 < s.column_radius[0] <= s.column_radius[1]:
+            raise UserError(
+                f"task.settings.column_radius must be [smallest, largest] in m, not {list(s.column_radius)}"
+            )
+        if s.sectors < 1 or not s.range > 0:
+            raise UserError(f"task.settings: sectors={s.sectors} and range={s.range} must be greater than 0")
 
     def _solvable(self, rng: np.random.Generator, count: int) -> Columns:
         """Scenes out of `count` attempts in which everything found its place."""

@@ -9,7 +9,17 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_it_measures_every_part_and_writes_json_and_a_plot(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.throughput", "--repeats", "2", "--seconds", "0.05", "--out", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.throughput",
+        "--repeats",
+        "2",
+        "--seconds",
+        "0.05",
+        "--out",
+        str(tmp_path),
+    ]
     overrides = ["num_envs=32", "ranks=2", "threads=1", "ppo.minibatches=2", "validation.episodes=2"]
     result = subprocess.run([*command, *overrides], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr

@@ -86,7 +86,6 @@ def test_mistakes_in_the_shipped_tasks_are_refused(overrides: list[str], message
         build(compose("task=uav_nav", *overrides), "validation", 2, episodes=2)
 
 
-@pytest.mark.xfail(strict=True, reason="OmegaConf refuses {} for the dataclass SignalConfig")
 @pytest.mark.parametrize("group", ["policy", "critic"])
 def test_a_signal_can_be_added_on_the_command_line(group: str) -> None:
     run = compose("task=uav_hover", f"+task.observation.{group}.speed={{}}")

@@ -84,10 +84,6 @@ def test_rewards_and_ends_with_rewrites_are_those_by_hand() -> None:
     assert min(seen.values()) > 0, seen
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_advance: previous values that the rewrite does not touch are lost; final observation overwritten",
-)
 def test_observations_after_a_rewrite_are_those_by_hand() -> None:
     """The policy sees what the vehicle would compute, the critic sees the new target, both from the present state."""
     env = environment(N)
@@ -101,7 +97,6 @@ def test_observations_after_a_rewrite_are_those_by_hand() -> None:
     assert rewritten > 5
 
 
-@pytest.mark.xfail(strict=True, reason="_observe: the critic reads states from before they followed")
 def test_the_critic_sees_states_that_follow_a_signal_as_they_are_now() -> None:
     env = environment(N)
     for moment in run(env, 40):
@@ -109,7 +104,6 @@ def test_the_critic_sees_states_that_follow_a_signal_as_they_are_now() -> None:
         assert torch.equal(moment.transition.observation["critic"][:, 4], env.states["near_steps"])
 
 
-@pytest.mark.xfail(strict=True, reason="_advance: the policy's memory is pushed twice, and the new one dropped")
 def test_the_policy_observes_what_the_vehicle_would_compute() -> None:
     """A controller that is given `measured` and keeps its own memory: the same observation, bit for bit, also when the
     target moves. A new episode starts with the present as its past."""
@@ -157,9 +151,6 @@ def test_what_was_handed_out_does_not_change_with_the_next_step() -> None:
         assert all(torch.equal(t.values[name], values[name]) for name in values)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="step: `observation` is `final` where nothing ended, and _advance writes into it"
-)
 def test_a_final_observation_stays_when_the_target_moves() -> None:
     """The gap that was reached is below the limit; the observation already tells the new one."""
     env = environment(N)
@@ -397,7 +388,6 @@ def test_the_critic_sees_the_truth_and_the_policy_what_is_measured() -> None:
     assert float((seen["policy"][:, 0] - truth).std()) == pytest.approx(0.2, rel=0.15)
 
 
-@pytest.mark.xfail(strict=True, reason="_observe does not hand fields to the policy's graph")
 def test_a_policy_may_observe_what_only_the_simulator_knows() -> None:
     """It trains; that it cannot fly is said at the export."""
     env = environment(4, policy=("place", "drift", "wind"))
@@ -408,7 +398,6 @@ def test_a_policy_may_observe_what_only_the_simulator_knows() -> None:
     close(seen[:, 2], env.states["wind"])
 
 
-@pytest.mark.xfail(strict=True, reason="measurements.py: flatten(1), unflatten(1, ())")
 def test_a_measurement_may_be_a_single_number() -> None:
     errors = {"noise": 0.01, "bias": 0.01, "dropout": 0.1, "delay": [0.0, 0.03]}
     env = environment(

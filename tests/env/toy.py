@@ -19,7 +19,6 @@ from robo_ppo.config import (
     RandomizationConfig,
     RobotConfig,
     RunConfig,
-    SignalConfig,
     TaskConfig,
 )
 from robo_ppo.env.build import build
@@ -210,8 +209,8 @@ def config(**changes: Any) -> RunConfig:
         timestep=TIMESTEP,
         decimation=DECIMATION,
         observation=ObservationConfig(
-            policy={name: SignalConfig() for name in changes.pop("policy", POLICY)},
-            critic={name: SignalConfig() for name in changes.pop("critic", CRITIC)},
+            policy={name: {} for name in changes.pop("policy", POLICY)},
+            critic={name: {} for name in changes.pop("critic", CRITIC)},
         ),
         measurements={name: MeasurementConfig(**e) for name, e in changes.pop("measurements", {}).items()},
         settings=changes.pop("settings", {}),

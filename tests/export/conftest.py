@@ -117,3 +117,9 @@ def forge(tmp_path: Path) -> Forge:
         return target
 
     return seal
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Small tensors cost more to share among threads than to compute."""
+    torch.set_num_threads(1)

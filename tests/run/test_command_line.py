@@ -75,7 +75,7 @@ def test_a_task_of_ones_own_beside_ones_own_package(tmp_path: Path) -> None:
 
 
 def test_a_sweep_trains_each_and_a_mistake_in_one_leaves_the_others(tmp_path: Path) -> None:
-    arguments = [*TINY, "total_steps=256", f"runs={tmp_path}/runs", "-m", "ppo.gamma=0.9,2,0.8"]
+    arguments = ["-m", *TINY, "total_steps=256", f"runs={tmp_path}/runs", "ppo.gamma=0.9,2,0.8"]
     done = run([sys.executable, "-c", ALONE, *arguments], tmp_path)
     assert done.returncode == 2
     assert done.stderr == "error: ppo.gamma must lie in [0, 1], not 2.0\n"

@@ -46,7 +46,7 @@ def test_a_run_is_found_by_its_folder_from_anywhere(tmp_path: Path, monkeypatch:
 
 
 def test_the_configuration_survives_and_versions_are_noted(tmp_path: Path) -> None:
-    config = configure("seed=7", "ppo.value_clip=0.3", "+reward.time.weight=0.5")
+    config = configure("seed=7", "ppo.value_clip=0.3", "reward.time.weight=0.5")
     folders.save_config(config, tmp_path)
     assert folders.load_config(tmp_path) == config
     versions = json.loads((tmp_path / "versions.json").read_text())
@@ -60,5 +60,5 @@ def test_a_portable_configuration_holds_no_paths_of_this_machine(tmp_path: Path)
 
 
 def test_a_configuration_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot write into .*nowhere: No such file or directory"):
+    with pytest.raises(UserError, match=r"cannot write into .*nowhere: No such file or directory"):
         folders.save_config(configure(), tmp_path / "nowhere")
