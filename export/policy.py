@@ -26,6 +26,7 @@ from robo_ppo.export.runtime import Policy
 from robo_ppo.export.verify import TOLERANCE, compare_with_torch, record_golden, verify
 from robo_ppo.export.weights import beside_the_graph, same_policy
 from robo_ppo.learn.actor_critic import ActorCritic
+from robo_ppo.learn.normalizer import limited
 
 GOLDEN_STEPS = 32
 STARTED = "started"
@@ -61,7 +62,7 @@ class OnboardPolicy(nn.Module):
             started = state[STARTED] > 0.5
             known |= {name: torch.where(_like(started, now), state[name], now) for name, now in present.items()}
         observation, remember = self._onboard.observe(known)
-        action = self.actor(self.normalizer(observation)).clamp(-1.0, 1.0)
+        action = self.actor(limited(self.normalizer(observation))).clamp(-1.0, 1.0)
         commands = self._action.command(action)
         following = {"last_action": action, STARTED: torch.ones_like(action[:, 0]), **remember}
         pieces = [following[name].reshape(-1, math.prod(shape)) for name, shape in self.state_shapes.items()]

@@ -30,7 +30,11 @@ class ObservationConfig:
 
 @dataclass
 class CurriculumConfig:
-    """The level rises from `start` to 1: by `step` after every iteration in which recent success is above `success`."""
+    """How a task gets harder.
+
+    The level rises from `start` to 1: whenever as many episodes have ended as there are environments, by `step` if the
+    share of successes among them is above `success`.
+    """
 
     start: float = 1.0
     step: float = 0.0
@@ -84,7 +88,7 @@ class PolicyConfig:
 
     hidden: list[int] = field(default_factory=lambda: [64, 64])
     critic_hidden: list[int] = field(default_factory=lambda: [64, 64])
-    activation: str = "elu"
+    activation: str = "relu"
     initial_std: float = 0.4
     min_std: float = 0.05
     max_std: float = 1.0
@@ -96,7 +100,7 @@ class PPOConfig:
 
     horizon: int = 16
     epochs: int = 4
-    minibatches: int = 4
+    minibatches: int = 8
     gamma: float = 0.99
     gae_lambda: float = 0.95
     clip: float = 0.2
@@ -105,7 +109,7 @@ class PPOConfig:
     entropy_coefficient: float = 0.0
     max_gradient_norm: float = 1.0
     learning_rate: float = 1e-3
-    min_learning_rate: float = 1e-4
+    min_learning_rate: float = 1e-4  # the bounds hold where target_kl moves the rate
     max_learning_rate: float = 3e-3
     final_max_learning_rate: float = 3e-4  # the upper bound falls to this, linearly over total_steps
     target_kl: float | None = 0.016
@@ -149,7 +153,7 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     seed: int = 0
     device: str = "cpu"
-    num_envs: int = 1024
+    num_envs: int = 2048
     ranks: int = 0  # processes that train together; 0: one for each core, four at most
     threads: int = 0  # of each rank, for physics and learning; 0: the cores divided by the ranks
     total_steps: int = MISSING

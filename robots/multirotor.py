@@ -27,7 +27,7 @@ from robo_ppo.errors import UserError, did_you_mean
 
 ROTORS = ("front_left", "front_right", "back_left", "back_right")
 AXES = ("roll", "pitch", "yaw")
-GRAVITY = 9.81
+GRAVITY = 9.81  # m/s²
 
 
 class Multirotor(Robot):
@@ -45,6 +45,7 @@ class Multirotor(Robot):
         self._action_name = action
         self.action = interfaces[action]()
         self.radius = self._numbers["vehicle_radius"]
+        # Twice what can be commanded: a servo overshoots, a vehicle that has lost control goes far beyond.
         self.limits = {f"max_{axis}_rate_rad_s": 2.0 * self._numbers[f"rate_max_{axis}"] for axis in AXES}
 
     @override

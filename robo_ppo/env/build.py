@@ -18,7 +18,7 @@ from robo_ppo.env.observations import Onboard
 from robo_ppo.env.randomization import Randomization
 from robo_ppo.env.rewards import Reward
 from robo_ppo.env.robot import Robot
-from robo_ppo.env.scenes import Columns, Split, build_bank
+from robo_ppo.env.scenes import Columns, Split, build_bank, stream_of
 from robo_ppo.env.signals import Leaf, SignalTable, State, collect
 from robo_ppo.env.task import SUCCESS, Task
 from robo_ppo.errors import UserError, did_you_mean
@@ -74,7 +74,7 @@ def build(
         control_period=settings.timestep * settings.decimation,
         decimation=settings.decimation,
         max_episode_steps=round(settings.episode_seconds / (settings.timestep * settings.decimation)),
-        seed=config.seed,
+        stream=stream_of(split, config.seed),
         random_first_ages=split == "train",
         action_delay=(low * factor, high * factor),
         rank=rank,

@@ -9,8 +9,8 @@ observation of all → reset of what ended → what the task advances → observ
 is put back into the default state at once, counted and kept for replay (`broken_worlds`); its transition is marked
 invalid.
 
-An episode's start, scene, parameters and sensor errors depend on its id alone (`robo_ppo.env.scenes`). Ids are handed
-out in the order in which episodes begin.
+An episode's start, scene, parameters, biases and delays depend on its id alone (`robo_ppo.env.scenes`); the noise of
+single samples comes from one generator for all. Ids are handed out in the order in which episodes begin.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,13 @@ from robo_ppo.env.measurements import DelayLine, Sensors
 from robo_ppo.env.observations import Onboard, concatenate
 from robo_ppo.env.randomization import Randomization
 from robo_ppo.env.rewards import Reward
-from robo_ppo.env.scenes import SceneBank
+from robo_ppo.env.scenes import SceneBank, seed_of
 from robo_ppo.env.signals import PREVIOUS, SignalTable, State
 from robo_ppo.env.task import SUCCESS, Task
 from robo_ppo.sim.simulation import Simulation
 
 Observation = dict[str, Tensor]
+REPLAYED = ("qpos", "qvel", "act")  # fields that, with the command and the forces, determine the next step
 LARGEST = 1e10  # a state beyond it is as good as infinite, as in MuJoCo (mjMAXVAL)
 
 
@@ -49,8 +50,8 @@ class Transition:
 class BrokenWorld:
     """A world that became non-finite, with what is needed to replay its last step.
 
-    `state` holds the simulation's fields before the step, the command that was applied, and the environment's states;
-    the episode's id gives its parameters (`robo_ppo.env.scenes`).
+    `state` holds the simulation's and the environment's state before the step, the command and the forces that were
+    applied, and the curriculum's level; the episode's id gives its parameters (`robo_ppo.env.scenes`).
     """
 
     episode: int
@@ -79,7 +80,7 @@ class EnvironmentOptions:
     control_period: float  # s
     decimation: int
     max_episode_steps: int
-    seed: int
+    stream: tuple[int, int]  # of the sensors' noise: `robo_ppo.env.scenes.stream_of`
     random_first_ages: bool
     action_delay: tuple[float, float] = (0.0, 0.0)  # s
     rank: int = 0  # of `ranks` processes that share the episodes: this one runs rank, rank + ranks, rank + 2·ranks, …
@@ -178,7 +179,7 @@ class Environment:
 
     def reset(self, first_id: int = 0) -> Observation:
         """Begin an episode everywhere, with the ids `first_id`, `first_id + 1`, … (of this rank's)."""
-        self._generator.manual_seed((self.options.seed * 7919 + first_id) * self.options.ranks + self.options.rank)
+        self._generator.manual_seed(seed_of("sensors", *self.options.stream, first_id, self.options.rank))
         self.episode.next_id = torch.tensor(first_id, device=self.device)
         everyone = torch.arange(self.num_envs, device=self.device)
         observation = {
@@ -195,9 +196,9 @@ class Environment:
     def step(self, action: Tensor) -> Transition:
         """Advance every environment by one control step; actions (num_envs, action_size) beyond [-1, 1] are clipped."""
         action = action.clamp(-1.0, 1.0)
-        self.states["last_action"] = torch.where(torch.isfinite(action), action, 0.0)
         # Where every world stood before, to replay one that breaks in this step.
-        started = {name: values.clone() for name, values in self._fields.items()}
+        started = self.states | {name: self.sim.bind(name).clone() for name in REPLAYED}
+        self.states["last_action"] = torch.where(torch.isfinite(action), action, 0.0)
         applied = action if self._action_line is None else self._action_line.push(action)
         self.sim.write("ctrl", self.task.robot.action.command(applied))
         for name, values in self._driven.items():
@@ -383,13 +384,12 @@ class Environment:
 
     def _dump(self, row: int, started: Mapping[str, Tensor]) -> BrokenWorld:
         # An action that is not finite breaks the world, not the other way round.
-        fields = {name: self.sim.bind(name)[row].clone() for name in ("ctrl", "qpos", "qvel")}
-        first = next((name for name, value in fields.items() if not bool((value.abs() < LARGEST).all())), "ctrl")
-        before = {name: values[row].clone() for name, values in started.items()}
-        states = {name: values[row].clone() for name, values in self.states.items()}
-        return BrokenWorld(
-            int(self.episode.id[row]), int(self.episode.age[row]), first, before | {"ctrl": fields["ctrl"]} | states
-        )
+        now = {name: self.sim.bind(name)[row] for name in ("ctrl", "qpos", "qvel")}
+        first = next((name for name, value in now.items() if not bool((value.abs() < LARGEST).all())), "ctrl")
+        applied = {"ctrl": now["ctrl"], **{name: values[row] for name, values in self._driven.items()}}
+        state = {name: values[row] for name, values in started.items()} | applied | {"level": self.level}
+        kept = {name: values.clone() for name, values in state.items()}
+        return BrokenWorld(int(self.episode.id[row]), int(self.episode.age[row]), first, kept)
 
     def _account(self, values: Mapping[str, Tensor], ended: Tensor, well: Tensor, broken: Tensor, rows: Tensor) -> None:
         totals = self.totals

@@ -27,7 +27,7 @@ _STREAM = {"train": 1, "validation": 2, "test": 3}
 
 def build_bank(draws: Mapping[str, Draw], split: Split, seed: int, size: int, device: torch.device) -> "SceneBank":
     """Draw `size` rows; each named draw has its own random stream, so that changing one leaves the others alone."""
-    stream = (_STREAM[split], seed if split == "train" else 0)
+    stream = stream_of(split, seed)
     blocks: list[Columns] = []
     for block in range(-(-size // BLOCK)):
         columns: Columns = {}
@@ -37,6 +37,17 @@ def build_bank(draws: Mapping[str, Draw], split: Split, seed: int, size: int, de
         blocks.append(columns)
     joined = {name: np.concatenate([block[name] for block in blocks])[:size] for name in blocks[0]}
     return SceneBank({n: torch.as_tensor(v).to(device) for n, v in joined.items()}, seed, in_order=split != "train")
+
+
+def stream_of(split: Split, seed: int) -> tuple[int, int]:
+    """What tells the random streams of a split apart from all others; only training depends on the run's seed."""
+    return _STREAM[split], seed if split == "train" else 0
+
+
+def seed_of(purpose: str, *parts: int) -> int:
+    """A seed for a generator that shares nothing with those of other purposes or parts."""
+    words = np.random.SeedSequence([zlib.crc32(purpose.encode()), *parts]).generate_state(2, np.uint32)
+    return int(words[0]) << 31 | int(words[1]) >> 1
 
 
 class SceneBank:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.learn.gaussian import DiagonalGaussian
-from robo_ppo.learn.normalizer import Normalizer
+from robo_ppo.learn.normalizer import Normalizer, limited
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "elu": lambda: nn.ELU(inplace=True),
@@ -73,11 +73,11 @@ class ActorCritic(nn.Module):
 
     def policy(self, normalized: Tensor, state: Tensor) -> tuple[DiagonalGaussian, Tensor]:
         """Distribution of the action, from a normalised observation (n, size) and the state (n, k)."""
-        return DiagonalGaussian(self.actor(normalized), self.log_std), state
+        return DiagonalGaussian(self.actor(limited(normalized)), self.log_std), state
 
     def value(self, normalized: Tensor) -> Tensor:
         """Expected return (n,) from a normalised observation of the critic (n, size)."""
-        return self.critic(normalized).squeeze(-1)
+        return self.critic(limited(normalized)).squeeze(-1)
 
     @torch.no_grad()
     def bound_std(self) -> None:

@@ -5,6 +5,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+LIMIT = 10.0
+"""Networks see nothing beyond this many standard deviations."""
+_FLOOR = 1e-4
+"""Added to the variance: what has hardly moved so far must not fill the network's sight when it first does."""
+
+
+def limited(normalized: Tensor) -> Tensor:
+    """A normalised observation as the networks see it."""
+    return normalized.clamp(-LIMIT, LIMIT)
+
 
 class Normalizer(nn.Module):
     """Shifts and scales (n, size) to zero mean and unit variance, as seen so far.
@@ -25,15 +35,15 @@ class Normalizer(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
     def forward(self, observation: Tensor) -> Tensor:
-        """Normalised observation (n, size)."""
-        return (observation - self.mean) * torch.rsqrt(self.variance + 1e-8)
+        """Normalised observation (n, size), not limited: `update` needs it whole."""
+        return (observation - self.mean) * torch.rsqrt(self.variance + _FLOOR)
 
     @torch.no_grad()
     def update(
         self, normalized: Tensor, weight: Tensor, mean_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor
     ) -> None:
         """Merge observations (n, size) that this normaliser itself has normalised, each as often as its weight (n,)."""
-        scale = torch.sqrt(self.variance + 1e-8)
+        scale = torch.sqrt(self.variance + _FLOOR)
         total, batch_count = mean_over_ranks(torch.stack((weight @ normalized, weight.sum().expand_as(self.mean))))
         batch_mean = total / batch_count.clamp_min(1.0)
         # Around the mean: of a first batch far from zero, the mean of the squares would have no digits left.
@@ -41,8 +51,9 @@ class Normalizer(nn.Module):
         batch_variance = squares / batch_count.clamp_min(1.0)
         count = self.count + batch_count[0].double()
         share = (batch_count[0] / count.clamp_min(1.0)).float()
-        # In normalised units the statistics so far are mean 0 and variance 1.
-        merged = 1.0 + share * (batch_variance - 1.0) + share * (1.0 - share) * torch.square(batch_mean)
+        # All in normalised units, in which the mean so far is 0.
+        so_far = self.variance / torch.square(scale)
+        merged = so_far + share * (batch_variance - so_far) + share * (1.0 - share) * torch.square(batch_mean)
         self.mean += scale * share * batch_mean
-        self.variance.copy_((torch.square(scale) * merged - 1e-8).clamp_min(0.0))
+        self.variance.copy_(torch.square(scale) * merged)
         self.count.copy_(count)

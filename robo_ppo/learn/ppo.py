@@ -9,8 +9,8 @@
         statistics = ppo.update(last_observation_of_the_critic)
 
 One iteration is `horizon` steps of every environment, then `epochs` passes over them in shuffled minibatches. The
-learning rate follows the divergence between the old and the new policy, after every minibatch: too far, and it falls by
-a third; not far enough, and it rises by half. Nothing here reads a number back to the host, writes a file or prints.
+learning rate follows the divergence between the old and the new policy, in every minibatch before its step: too far,
+and it falls by a third; not far enough, and it rises by half. Nothing here writes a file or prints.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Ranks: processes that train one policy together, each on its own environments.
 
-This is synchronous data-parallel PPO. Every rank collects its own rollout, gradients and statistics are averaged in
+This is synchronous data-parallel PPO. Every rank collects its own rollout, gradients and the divergence are averaged in
 every minibatch, and so all ranks hold the same weights at any time. On a CPU, several ranks of one thread each are
 faster than one rank of several threads: nothing waits for the slowest core between two small operations.
 
@@ -85,10 +85,12 @@ class Ranks:
             store.set(_MEMORY, str(self._shared.path) if self._shared is not None else "")
         elif path := store.get(_MEMORY).decode():
             self._shared = SharedSum.attach(Path(path), self.rank, self.size)
-        with _needing_peers():
-            torch.distributed.barrier()
-        if self.rank == 0 and self._shared is not None:
-            self._shared.forget_path()
+        try:
+            with _needing_peers():
+                torch.distributed.barrier()
+        finally:
+            if self.rank == 0 and self._shared is not None:
+                self._shared.forget_path()
 
 
 @contextmanager

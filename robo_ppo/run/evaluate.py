@@ -3,8 +3,8 @@
     python evaluate.py run=latest randomization=strong     # → run(config)
     evaluate(folder, config, bundle, options)              # → evaluation/{metrics.json, *.png, video.mp4}, report.html
 
-Every episode is a function of its id, and each id is flown and counted once: the same file gives the same numbers
-again.
+Every id is flown and counted once, and its start, scene and parameters depend on it alone: the same file and number of
+episodes give the same numbers again.
 """
 
 import dataclasses

@@ -39,12 +39,23 @@ def cores() -> int:
 def resolved(config: RunConfig) -> RunConfig:
     """The configuration, checked, with what depends on this machine filled in, so that the run can be repeated."""
     _check_limits(config)
-    ranks = config.ranks or max(1, min(_MOST_RANKS, cores()))
+    ranks = config.ranks or _automatic_ranks(config)
     threads = config.threads or max(1, cores() // ranks)
     sim = dataclasses.replace(config.sim, threads=config.sim.threads or threads)
     config = dataclasses.replace(config, ranks=ranks, threads=threads, sim=sim, init=_found(config.init, config.runs))
     check(config)
     return config
+
+
+def _automatic_ranks(config: RunConfig) -> int:
+    """One for each core, a few at most, and no more than can share the work equally."""
+    for ranks in range(min(_MOST_RANKS, cores()), 1, -1):
+        try:
+            _check_shares(dataclasses.replace(config, ranks=ranks))
+        except UserError:
+            continue
+        return ranks
+    return 1
 
 
 def check(config: RunConfig) -> None:

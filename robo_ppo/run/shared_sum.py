@@ -1,14 +1,14 @@
-"""Sums over the ranks of one machine through shared memory: some 50 µs, where a message over loopback takes a millisecond.
+"""Sums over the ranks of one machine through shared memory: microseconds, where a message takes a millisecond.
 
-    sums = SharedSum.create(size=2, rank=0, is_alone=…)      # rank 0; hand `sums.path` to the others
+    sums = SharedSum.create(size=2, is_alone=…)              # rank 0; hand `sums.path` to the others
     sums = SharedSum.attach(path, rank=1, size=2)
     sums.forget_path()                                       # rank 0, once all have attached
     sums.add(tensor)                                         # in place, the same bits on all ranks
 
-Every rank writes its numbers into a slot of its own, then raises its counter; who sees all counters raised adds the slots
-up, in the order of the ranks. Two sets of slots take turns: no rank can be more than one call ahead of another, so none
-writes where another still reads. This relies on stores becoming visible in order, which x86 processors guarantee; elsewhere
-`is_supported` says no, and the ranks send messages.
+Every rank writes its numbers into a slot of its own, then raises its counter; who sees all counters raised adds the
+slots up, in the order of the ranks. Two sets of slots take turns: no rank can be more than one call ahead of another,
+so none writes where another still reads. This relies on stores becoming visible in order, which x86 processors
+guarantee; elsewhere `is_supported` says no, and the ranks send messages.
 """
 
 import mmap
@@ -25,12 +25,13 @@ from torch import Tensor
 
 _CAPACITY = 4 * 2**20  # bytes of a slot; what is larger goes as a message
 _LINE = 64  # bytes: counters that share a cache line would slow each other down
+_PATIENCE = 600.0  # s
 _SPINS = 2000  # looks at a counter before sleeping between them
 
 
 def is_supported() -> bool:
     """Whether ranks on this machine can work so."""
-    return os.name == "posix" and platform.machine().lower() in ("x86_64", "amd64", "i686")
+    return hasattr(os, "posix_fallocate") and platform.machine().lower() in ("x86_64", "amd64", "i686")
 
 
 class SharedSum:
@@ -65,7 +66,7 @@ class SharedSum:
         return cls(path, rank, size, lambda: False)
 
     def forget_path(self) -> None:
-        """Remove the file's name: the memory lasts as long as the ranks, and nothing is left behind however they end."""
+        """Remove the file's name: the memory lasts as long as the ranks, and nothing stays however they end."""
         self.path.unlink(missing_ok=True)
 
     def takes(self, tensor: Tensor) -> bool:
@@ -73,7 +74,7 @@ class SharedSum:
         return tensor.device.type == "cpu" and tensor.numel() * tensor.element_size() <= _CAPACITY
 
     def add(self, tensor: Tensor) -> bool:
-        """Sum over all ranks, in place; False where the others are gone."""
+        """Sum over all ranks, in place; False where the others are gone, or silent for ten minutes."""
         self._calls += 1
         slots = self._slots[self._calls % 2]
         own = tensor.detach().contiguous().numpy().reshape(-1)
@@ -89,12 +90,12 @@ class SharedSum:
         return True
 
     def _wait(self) -> bool:
-        looks = 0
+        looks, deadline = 0, time.monotonic() + _PATIENCE
         while not bool((self._counters >= self._calls).all()):
             looks += 1
             if looks > _SPINS:
                 time.sleep(50e-6)
-                if looks % 1000 == 0 and self._is_alone():
+                if looks % 1000 == 0 and (self._is_alone() or time.monotonic() > deadline):
                     return False
         return True
 

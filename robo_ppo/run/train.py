@@ -23,6 +23,7 @@ from torch import Tensor
 from robo_ppo.config import RunConfig
 from robo_ppo.env.build import build
 from robo_ppo.env.environment import Environment, Totals
+from robo_ppo.env.scenes import seed_of
 from robo_ppo.env.task import SUCCESS
 from robo_ppo.errors import UserError
 from robo_ppo.export.bundle import read_bundle
@@ -62,7 +63,7 @@ def take_part(folder: Path, ranks: Ranks) -> None:
 
 def make_model(config: RunConfig, observation_sizes: dict[str, int], action_size: int) -> ActorCritic:
     """The networks of a run, freshly initialised from its seed."""
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(seed_of("networks", config.seed))
     return ActorCritic(observation_sizes, action_size, **dataclasses.asdict(config.policy), generator=generator)
 
 
@@ -83,7 +84,7 @@ class Trainer:
             self.environment.action_size,
             self.environment.device,
         )
-        generator = torch.Generator().manual_seed(config.seed * 100_003 + ranks.rank)
+        generator = torch.Generator().manual_seed(seed_of("learner", config.seed, ranks.rank))
         settings = PPOSettings(**dataclasses.asdict(config.ppo))
         self.ppo = PPO(model, rollout, settings, generator, ranks.mean)
         self.steps = 0
@@ -314,6 +315,8 @@ class Trainer:
     def _resume(self, path: Path) -> None:
         """Continue from a checkpoint."""
         saved = checkpoint.read(path)
+        if saved.get("config") != (self.folder / "config.yaml").read_text():
+            raise UserError(f"{self.folder / 'config.yaml'} was changed since {path.name} was written; put it back")
         try:
             if len(saved["ranks"]) != self.ranks.size:
                 raise ValueError(f"it was written by {len(saved['ranks'])} ranks, not {self.ranks.size}")
@@ -345,6 +348,7 @@ class Trainer:
                 list(self.config.task.observation.policy),
             ),
             ("policy.activation", earlier.policy.activation, self.config.policy.activation),
+            ("robot.action", earlier.robot.action, self.config.robot.action),
         ):
             if before != now:
                 raise UserError(f"the policy in {source} was trained with {key}={before}, this run has {now}")

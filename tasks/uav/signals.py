@@ -27,7 +27,7 @@ def goal_offset(position: Tensor, goal: Tensor, heading_direction: Tensor) -> Te
 
 @signal(unit="1", frame="heading")
 def goal_direction(goal_offset: Tensor) -> Tensor:
-    """Direction to the goal (n, 3): a unit vector from afar that shrinks to zero at the goal."""
+    """Direction to the goal (n, 3): a unit vector from afar that shrinks to zero within about 0.3 m of the goal."""
     return goal_offset / torch.sqrt((goal_offset * goal_offset).sum(1, keepdim=True) + 0.09)
 
 

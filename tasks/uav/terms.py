@@ -10,7 +10,7 @@ def progress(goal_distance: Tensor, previous_goal_distance: Tensor) -> Tensor:
 
 
 def near_goal(goal_distance: Tensor, speed: Tensor, *, distance: float) -> Tensor:
-    """1 where the vehicle rests at the goal, falling to 0 with distance (m) and speed (the same number, in m/s)."""
+    """1 where the vehicle rests at the goal, falling to 0 with distance (m) and speed (twice that, in m/s)."""
     return torch.exp(-torch.square(goal_distance / distance) - torch.square(speed / (2.0 * distance)))
 
 
