@@ -153,11 +153,12 @@ def machine() -> dict[str, Any]:
 def _rank(config: RunConfig, rank: int, port: int, barrier: Barrier, queue: Any, repeats: int, seconds: float) -> None:
     """One rank: measures every part in step with the others and reports seconds per environment step of its own."""
     import torch
+    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     from robo_ppo.run.distributed import Ranks
     from robo_ppo.run.train import Trainer
 
-    store = torch.distributed.TCPStore("127.0.0.1", port, is_master=rank == 0)
+    store = TCPStore("127.0.0.1", port, is_master=rank == 0)
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=config.ranks)
     ranks = Ranks(rank, config.ranks)
     ranks.share_memory(store, lambda: False)

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 LIMIT = 10.0
 """Networks see nothing beyond this many standard deviations."""
-_FLOOR = 1e-4
-"""Added to the variance: what has hardly moved so far must not fill the network's sight when it first does."""
+_FLOOR = 1e-5
+"""The least variance: what has hardly moved so far must not fill the network's sight when it first does."""
 
 
 def limited(normalized: Tensor) -> Tensor:
@@ -36,14 +36,14 @@ class Normalizer(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         """Normalised observation (n, size), not limited: `update` needs it whole."""
-        return (observation - self.mean) * torch.rsqrt(self.variance + _FLOOR)
+        return (observation - self.mean) * torch.rsqrt(self.variance.clamp_min(_FLOOR))
 
     @torch.no_grad()
     def update(
         self, normalized: Tensor, weight: Tensor, mean_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor
     ) -> None:
         """Merge observations (n, size) that this normaliser itself has normalised, each as often as its weight (n,)."""
-        scale = torch.sqrt(self.variance + _FLOOR)
+        scale = torch.sqrt(self.variance.clamp_min(_FLOOR))
         total, batch_count = mean_over_ranks(torch.stack((weight @ normalized, weight.sum().expand_as(self.mean))))
         batch_mean = total / batch_count.clamp_min(1.0)
         # Around the mean: of a first batch far from zero, the mean of the squares would have no digits left.

@@ -53,9 +53,9 @@ def test_a_broken_world_is_contained() -> None:
     (dumped,) = env.broken_worlds
     assert (dumped.episode, dumped.step) == (3, 5)
     assert dumped.first_field in ("qpos", "qvel")
-    # From the state before the step it can be replayed.
-    assert all(torch.isfinite(dumped.state[name]).all() for name in ("qpos", "qvel", "ctrl"))
-    assert {"qpos", "qvel", "ctrl", "target", "wind", "last_action"} <= set(dumped.state)
+    # As it was before the step, the velocity that broke it included, so that the step can be replayed.
+    assert torch.isinf(dumped.state["qvel"]).all() and torch.isfinite(dumped.state["qpos"]).all()
+    assert {"qpos", "qvel", "act", "ctrl", "target", "wind", "last_action", "level"} <= set(dumped.state)
 
 
 def test_an_action_that_is_not_a_number_is_contained() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robo_ppo.learn.normalizer import Normalizer
+from robo_ppo.learn.normalizer import Normalizer, limited
 from tests.learn.making import on_all
 
 SCALE = torch.tensor([1.0, 100.0, 0.01])
@@ -73,6 +73,18 @@ def test_a_constant_stays_finite() -> None:
         merge(normalizer, torch.full((50, 1), 4.0))
     assert torch.isfinite(normalizer(torch.tensor([[4.0], [5.0]]))).all()
     torch.testing.assert_close(normalizer(torch.full((1, 1), 4.0)), torch.zeros(1, 1), atol=0.1, rtol=0.0)
+
+
+def test_what_never_moved_does_not_blind_the_networks_when_it_does() -> None:
+    normalizer = Normalizer(1)
+    for _ in range(100):
+        merge(normalizer, torch.zeros(1000, 1))
+    first_move = torch.zeros(1000, 1)
+    first_move[:5] = 0.5
+    assert limited(normalizer(first_move)).abs().max() <= 10.0
+    for _ in range(10):
+        merge(normalizer, first_move)
+    assert normalizer(first_move).abs().max() < 60.0  # 0.5 against a standard deviation of about 0.01
 
 
 def test_two_ranks_know_what_one_would() -> None:
