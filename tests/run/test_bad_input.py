@@ -38,7 +38,7 @@ WATCHED = (
         ("reward.progres.weight=1", "there is no 'progres' in reward; did you mean progress?"),
         ("task.measurements.gyr.noise=1", "there is no 'gyr' in task.measurements; did you mean gyro?"),
         ("+task.measurements.gyro.nois=1", "there is no 'nois' in task.measurements.gyro; did you mean noise?"),
-        ("+task.observation.policy.wind={}", "write '+task.observation.policy={wind: {…}}'"),
+        ("+task.measurements.wind.noise=1", "write '+task.measurements={wind: {…}}'"),
         ("num_envs=many", "num_envs=many: Value 'many' of type 'str' could not be converted to Integer"),
         ("ppo.gamma=high", "ppo.gamma=high: Value 'high' of type 'str' could not be converted to Float"),
         ("ppo.horizon=1.5", "ppo.horizon=1.5: Value '1.5' of type 'float' could not be converted to Integer"),

@@ -105,9 +105,19 @@ def test_a_checkpoint_of_another_configuration_is_refused(
     (tmp_path / "checkpoints").mkdir()
     newest = checkpoint.newest(run)
     (tmp_path / "checkpoints" / newest.name).write_bytes(newest.read_bytes())
+    (tmp_path / "config.yaml").write_text((run / "config.yaml").read_text())
     config = dataclasses.replace(configure(), **change)
     with pytest.raises(UserError, match=said):
         Trainer(config, tmp_path, Ranks(0, config.ranks))
+
+
+def test_a_configuration_that_was_edited_since_is_refused(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    newest = checkpoint.newest(run)
+    (tmp_path / "checkpoints" / newest.name).write_bytes(newest.read_bytes())
+    (tmp_path / "config.yaml").write_text((run / "config.yaml").read_text().replace("gamma: 0.99", "gamma: 0.9"))
+    with pytest.raises(UserError, match=r"config\.yaml was changed since step_\d+\.pt was written"):
+        Trainer(configure(), tmp_path, Ranks())
 
 
 def test_an_update_that_diverges_ends_the_training_and_leaves_the_checkpoint(tmp_path: Path) -> None:
