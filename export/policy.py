@@ -57,8 +57,8 @@ class OnboardPolicy(nn.Module):
         state = self._unpack(inputs[STATE_IN])
         known = {name: inputs[name] for name in self._onboard.measurements} | state
         # In the first step the present counts as the step before, as it does when an episode begins.
-        for _ in range(self._onboard.rounds_to_begin):
-            _, present = self._onboard.observe(known)
+        if self._onboard.remembered:
+            _, present = self._onboard.begin(known)
             started = state[STARTED] > 0.5
             known |= {name: torch.where(_like(started, now), state[name], now) for name, now in present.items()}
         observation, remember = self._onboard.observe(known)

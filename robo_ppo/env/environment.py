@@ -24,7 +24,7 @@ from robo_ppo.env.observations import Onboard, concatenate
 from robo_ppo.env.randomization import Randomization
 from robo_ppo.env.rewards import Reward
 from robo_ppo.env.scenes import SceneBank, seed_of
-from robo_ppo.env.signals import PREVIOUS, SignalTable, State
+from robo_ppo.env.signals import PREVIOUS, Graph, SignalTable, State
 from robo_ppo.env.task import SUCCESS, Task
 from robo_ppo.sim.simulation import Simulation
 
@@ -131,9 +131,8 @@ class Environment:
         everything = [*observed, *ends, *reward.outputs, *followed, *task.advance_signals(), *extra_signals]
         self._graph = table.graph_with_previous(everything)
         self._previous_names = self._graph.previous
-        # At the start of an episode, first what counts as the step before, then what is observed.
-        self._graph_of_previous = table.graph(self._previous_names)
-        self._graph_of_observed = table.graph(observed)
+        self._observed = tuple(observed)
+        self._graph_to_begin = self._graph_without_past(self._previous_names)
         randomization.prepare(sim)
         self._generator = torch.Generator(self.device)
         self._allocate()
@@ -141,7 +140,6 @@ class Environment:
     def _allocate(self) -> None:
         n, device = self.num_envs, self.device
         shapes = self.table.shapes(self._graph)
-        self._rounds_to_begin = self.table.rounds_to_begin(self._previous_names)
         self.level = torch.ones((), device=device)
         self.states = {
             name: torch.full((n, *s.shape), s.initial, dtype=s.dtype, device=device)
@@ -278,8 +276,11 @@ class Environment:
         self.randomization.apply(self.sim, rows, columns)
         self.sim.forward(rows)
         for name, state in self._declared.items():
-            initial = torch.full_like(self.states[name][rows], state.initial)
-            _put(self.states, name, rows, columns.get(name, initial))
+            drawn = columns.get(name)
+            if drawn is None:
+                self.states[name] = self.states[name].index_fill(0, rows, state.initial)
+            else:
+                _put(self.states, name, rows, drawn)
         if self._action_line is not None:
             low, high = (limit / self.options.control_period for limit in self.options.action_delay)
             self._action_line.begin(
@@ -289,17 +290,13 @@ class Environment:
 
     def _refresh(self, rows: Tensor, columns: Mapping[str, Tensor], observation: Observation) -> None:
         """Signals and first observation of some environments (k,) whose episode begins."""
-        leaves = {name: values[rows] for name, values in (self._fields | self.states).items()}
-        past = {name: values[rows] for name, values in self._previous.items()}
-        values = self._with_present_as_previous(rows, leaves, past, self._previous_names)
-        for target, name in self._drives.items():
-            _put(self._driven, target, rows, values[name])
+        needed = (*self._graph_to_begin.leaves, *self.onboard.states)
+        leaves = {name: values[rows] for name, values in (self._fields | self.states).items() if name in needed}
+        values = self._graph_to_begin(leaves)
+        self._keep(rows, values, self._previous_names)
         self._publish(rows, self.sensors.begin(rows, values, columns, self._generator))
-        memory = {name: values[rows] for name, values in self._memory.items()}
         known = {name: measured[rows] for name, measured in self.measured.items()} | leaves
-        for _ in range(self.onboard.rounds_to_begin):  # with the present as the step before
-            _, memory = self.onboard.observe(known | memory)
-        policy, memory = self.onboard.observe(known | memory)
+        policy, memory = self.onboard.begin(known)
         for name, kept in memory.items():
             _put(self._memory, name, rows, kept)
         self._write_observation(rows, policy, values, observation)
@@ -326,13 +323,10 @@ class Environment:
             leaves = self.table.graph_with_previous([name]).leaves
             return any(leaf.removeprefix(PREVIOUS) in rewrite.values for leaf in leaves)
 
-        leaves = {name: values[rows] for name, values in (self._fields | self.states).items()}
-        past = {name: values[rows] for name, values in before.items()}
-        fresh_values = self._with_present_as_previous(
-            rows, leaves, past, [name for name in self._previous_names if rewritten(name)]
-        )
-        for target, name in self._drives.items():
-            _put(self._driven, target, rows, fresh_values[name])
+        leaves = {name: values[rows] for name, values in (self._fields | self.states | before).items()}
+        without_past = [name for name in self._previous_names if rewritten(name)]
+        fresh_values = self._graph_without_past(without_past)(leaves)
+        self._keep(rows, fresh_values, without_past)
         # What the vehicle is told changes at once; what it senses keeps the sample that it has.
         told = {name: fresh_values[name] for name in self.measured if rewritten(name)}
         self.sensors.tell(rows, told)
@@ -346,16 +340,16 @@ class Environment:
         self._write_observation(rows, policy, fresh_values, observation)
         return observation
 
-    def _with_present_as_previous(
-        self, rows: Tensor, leaves: dict[str, Tensor], past: dict[str, Tensor], names: Sequence[str]
-    ) -> dict[str, Tensor]:
-        """What some environments observe, where the named signals had their present value one step earlier."""
-        for _ in range(self._rounds_to_begin if names else 0):
-            present = self._graph_of_previous(leaves | past)
-            past = past | {PREVIOUS + name: present[name] for name in names}
+    def _graph_without_past(self, names: Sequence[str]) -> Graph:
+        """Everything that is observed, where the previous value of the named signals is their present one."""
+        return self.table.graph([*self._observed, *names], beginning=names)
+
+    def _keep(self, rows: Tensor, values: Mapping[str, Tensor], names: Sequence[str]) -> None:
+        """Remember, for the next step of some environments, the forces on them and the named signals."""
+        for target, name in self._drives.items():
+            _put(self._driven, target, rows, values[name])
         for name in names:
-            _put(self._previous, PREVIOUS + name, rows, past[PREVIOUS + name])
-        return self._graph_of_observed(leaves | past)
+            _put(self._previous, PREVIOUS + name, rows, values[name])
 
     def _publish(self, rows: Tensor, samples: Mapping[str, Tensor]) -> None:
         for name, sample in samples.items():

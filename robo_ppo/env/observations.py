@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from robo_ppo.env.signals import PREVIOUS, SignalTable
+from robo_ppo.env.signals import PREVIOUS, Graph, SignalTable
 from robo_ppo.errors import UserError
 
 
@@ -28,7 +28,8 @@ class Onboard:
         self.graph = table.graph_with_previous(signals, onboard=True)
         self.shapes = table.shapes(self.graph)
         self.remembered = {PREVIOUS + name: self.shapes[name] for name in self.graph.previous}
-        self.rounds_to_begin = table.rounds_to_begin(self.graph.previous, onboard=True)
+        previous = self.graph.previous
+        self._beginning = table.graph([*signals, *previous], onboard=True, beginning=previous)
         self.states = tuple(n for n in self.graph.leaves if n not in self.measurements and n not in self.remembered)
         self.sizes = {name: self.shapes[name] for name in signals}
 
@@ -39,7 +40,14 @@ class Onboard:
 
     def observe(self, leaves: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Observation (n, size), and what to remember as `previous_` values, from measurements, states and memory."""
-        values = self.graph(leaves)
+        return self._observe(self.graph, leaves)
+
+    def begin(self, leaves: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `observe`, without a memory: the present counts as the step before."""
+        return self._observe(self._beginning, leaves)
+
+    def _observe(self, graph: Graph, leaves: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        values = graph(leaves)
         remember = {name: values[name.removeprefix(PREVIOUS)] for name in self.remembered}
         return concatenate(values, self.signals), remember
 

@@ -51,21 +51,23 @@ class Randomization:
     def prepare(self, sim: Simulation) -> None:
         """Give every world its own values of the fields that will be scaled."""
         self._nominal: dict[str, Tensor] = {}
+        self._scaled: dict[str, list[tuple[str, Tensor]]] = {}  # field → (column of the bank, mask of what it scales)
         for name in self.ranges:
             for scale in self.parameters[name].scales:
                 sim.expand(scale.field)
-                self._nominal[scale.field] = torch.as_tensor(getattr(sim.model, scale.field).copy(), device=sim.device)
+                nominal = torch.as_tensor(getattr(sim.model, scale.field).copy(), device=sim.device)
+                mask = torch.full_like(nominal, scale.entries is None, dtype=torch.bool)
+                mask[list(scale.entries or ())] = True
+                self._nominal[scale.field] = nominal
+                self._scaled.setdefault(scale.field, []).append((f"model.{name}", mask))
 
     def apply(self, sim: Simulation, rows: Tensor, columns: Mapping[str, Tensor]) -> None:
         """Scale the model of some worlds by the drawn factors."""
-        fields = {name: nominal.expand(len(rows), *nominal.shape).clone() for name, nominal in self._nominal.items()}
-        for name in self.ranges:
-            for scale in self.parameters[name].scales:
-                values = fields[scale.field]
-                entries = list(range(values.shape[1])) if scale.entries is None else list(scale.entries)
-                factor = columns[f"model.{name}"].double()
-                values[:, entries] *= factor.reshape(-1, *[1] * (values.ndim - 1))
-        for field, values in fields.items():
+        for field, scaled in self._scaled.items():
+            values = self._nominal[field]
+            for column, mask in scaled:
+                factor = columns[column].to(values.dtype).reshape(-1, *[1] * mask.ndim)
+                values = values * torch.where(mask, factor, 1.0)
             sim.write_model(field, values, rows)
-        if fields:
+        if self._scaled:
             sim.commit(rows)

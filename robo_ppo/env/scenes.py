@@ -54,15 +54,27 @@ class SceneBank:
     """Rows of start states and scenes; `in_order` gives episode i the row i, otherwise a hash of (seed, i) picks it."""
 
     def __init__(self, columns: dict[str, Tensor], seed: int, in_order: bool) -> None:
-        self.columns = {n: v.float() if v.is_floating_point() else v for n, v in columns.items()}
         self.size = len(next(iter(columns.values())))
+        # In one table, since a beginning episode costs a look into each.
+        self._shapes = {name: values.shape[1:] for name, values in columns.items()}
+        self._widths = [shape.numel() for shape in self._shapes.values()]
+        self._table = torch.cat([values.reshape(self.size, -1).float() for values in columns.values()], 1)
         self._seed = seed
         self._in_order = in_order
+
+    @property
+    def columns(self) -> dict[str, Tensor]:
+        """All rows: name → (size, ...)."""
+        return self._named(self._table)
 
     def episodes(self, ids: Tensor) -> dict[str, Tensor]:
         """Columns of the given episodes (k,) int64: name → (k, ...)."""
         rows = ids % self.size if self._in_order else _hash(ids, self._seed) % self.size
-        return {name: values[rows] for name, values in self.columns.items()}
+        return self._named(self._table[rows])
+
+    def _named(self, table: Tensor) -> dict[str, Tensor]:
+        pieces = zip(self._shapes.items(), table.split(self._widths, 1), strict=True)
+        return {name: piece.reshape(len(table), *shape) for (name, shape), piece in pieces}
 
 
 def _hash(ids: Tensor, seed: int) -> Tensor:

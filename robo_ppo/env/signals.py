@@ -206,13 +206,13 @@ class SignalTable:
         base = name.removeprefix(PREVIOUS)
         return self.signals[base].quantity if base in self.signals else self.leaves[base].quantity
 
-    def graph(self, outputs: Iterable[str], *, onboard: bool = False) -> Graph:
+    def graph(self, outputs: Iterable[str], *, onboard: bool = False, beginning: Iterable[str] = ()) -> Graph:
         """Resolve names into a graph.
 
         With `onboard` the measurements are leaves, as they are on the vehicle; otherwise they are computed from the
-        simulation.
+        simulation. The signals in `beginning` have no past: their previous value is their present one.
         """
-        resolver = _Resolver(self, onboard)
+        resolver = _Resolver(self, onboard, frozenset(beginning))
         outputs = tuple(dict.fromkeys(outputs))
         for name in outputs:
             resolver.visit(name, ())
@@ -224,19 +224,6 @@ class SignalTable:
         while not set(graph.previous) <= set(graph.outputs):
             graph = self.graph([*graph.outputs, *graph.previous], onboard=onboard)
         return graph
-
-    def rounds_to_begin(self, names: Iterable[str], *, onboard: bool = False) -> int:
-        """How often signals must be computed until the present counts as the step before for all of them.
-
-        Once, unless one needs the previous value of another.
-        """
-        needs = {name: set(self.graph([name], onboard=onboard).previous) for name in names}
-        begun: set[str] = set()
-        rounds = 0
-        while begun != set(needs):
-            begun |= {name for name in needs if needs[name] <= begun}
-            rounds += 1
-        return rounds
 
     def measurements(self, outputs: Iterable[str]) -> tuple[str, ...]:
         """The measurements that the outputs need on board, in the order in which they are first needed."""
@@ -295,12 +282,17 @@ class SignalTable:
         return f" ({where(self.signals[name].function)})" if name in self.signals else ""
 
 
+def _unchanged(value: Tensor) -> Tensor:
+    return value
+
+
 class _Resolver:
     """Depth-first walk from the outputs to the leaves."""
 
-    def __init__(self, table: SignalTable, onboard: bool) -> None:
+    def __init__(self, table: SignalTable, onboard: bool, beginning: frozenset[str]) -> None:
         self.table = table
         self.onboard = onboard
+        self.beginning = beginning
         self.leaves: dict[str, None] = {}
         self.steps: list[Signal] = []
         self.done: set[str] = set()
@@ -330,7 +322,13 @@ class _Resolver:
                 raise UserError(
                     f"{self._asked_by(path)}there is no signal '{base}'; {did_you_mean(base, table.names())}"
                 )
-            self.leaves[name] = None
+            if base in self.beginning:
+                self.done.discard(name)
+                self.visit(base, [*path, name])
+                self.done.add(name)
+                self.steps.append(Signal(name, _unchanged, (base,), table.quantity(base)))
+            else:
+                self.leaves[name] = None
         else:
             raise UserError(f"{self._asked_by(path)}there is no signal '{name}'; {did_you_mean(name, table.names())}")
 

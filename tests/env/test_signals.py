@@ -117,6 +117,19 @@ def test_values_are_those_of_the_functions() -> None:
     assert "more" not in values
 
 
+def test_what_begins_takes_its_present_for_the_step_before() -> None:
+    def gained_more(gained: Tensor, previous_gained: Tensor, previous_wind: Tensor) -> Tensor:
+        return gained - previous_gained + previous_wind
+
+    graph = table(gained_more).graph(["gained_more", "gained"], beginning=["gained", "distance"])
+    assert set(graph.leaves) == {"qpos", "goal_position", "previous_wind"}
+    leaves = {"qpos": torch.ones(1, 7), "goal_position": torch.zeros(1, 3), "previous_wind": torch.tensor([0.25])}
+    values = graph(leaves)
+    assert values["previous_distance"].tolist() == values["distance"].tolist() == [pytest.approx(3.0**0.5)]
+    assert values["gained"].tolist() == values["previous_gained"].tolist() == [0.0]
+    assert values["gained_more"].tolist() == [0.25]
+
+
 @given(st.data())
 def test_any_graph_without_a_circle_is_evaluated_like_nested_calls(data: st.DataObject) -> None:
     """Random graphs of sums: against recursion without any order."""
