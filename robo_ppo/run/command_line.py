@@ -72,6 +72,10 @@ def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
             refuse(str(error))
         except OmegaConfBaseException as error:
             refuse(explain(error))
+        except RuntimeError as error:
+            if "MUJOCO_GL" not in str(error):  # read by MuJoCo when it is imported
+                raise
+            refuse(f"{error}; unset it, or take egl, osmesa or glfw")
 
     try:
         hydra.main(version_base=None, config_path="pkg://robo_ppo.conf", config_name=config_name)(run_job)()
@@ -79,6 +83,11 @@ def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
         if not composing:
             raise
         refuse(explain(error))
+    except AssertionError as error:
+        if not composing or "Unexpected type for root" not in str(error):
+            raise
+        parts = " ".join(argument for argument in sys.argv[1:] if "." in argument.partition("=")[0])
+        refuse(f"{parts}: a part of what has no value; choose its group before, as in randomization=nominal {parts}")
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)

@@ -32,6 +32,10 @@ class MujocoCpu(Simulation):
             raise UserError(f"num_envs must be at least 1, not {num_envs}")
         # A world that MuJoCo resets by itself in the middle of a step would hide that it diverged.
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+        # Whoever steps the worlds finds out that one diverged; nobody looks for a file in the working directory.
+        log = mujoco.MjLogConfig.get()
+        log.logto_file = False
+        log.set()
         self.model = model
         self.num_envs = num_envs
         self.device = torch.device("cpu")

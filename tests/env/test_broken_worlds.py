@@ -2,22 +2,20 @@
 
 from pathlib import Path
 
+import mujoco
+import numpy as np
 import pytest
 import torch
 
+from robo_ppo.env.environment import LARGEST
 from tests.env import by_hand
 from tests.env.toy import actions, close, environment, rollout
 
 N = 16
 
 
-@pytest.fixture(autouse=True)
-def _mujoco_logs_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction]
-    """MuJoCo writes its warnings about diverging worlds into the working directory."""
+def test_a_broken_world_is_contained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def test_a_broken_world_is_contained() -> None:
     env, twin = environment(N), environment(N)
     env.reset(), twin.reset()  # pyright: ignore[reportUnusedExpression]
     rollout(env, range(5))
@@ -45,7 +43,8 @@ def test_a_broken_world_is_contained() -> None:
     close(t.observation["policy"][3], torch.tensor(cart.policy()))
     close(t.observation["critic"][3, 4:], torch.tensor(cart.critic()))
     close(env.step(actions(6)).reward[3], torch.tensor(by_hand.step(cart, float(actions(6)[3, 0])).reward))
-    # It is counted and kept.
+    # It is counted and kept, and MuJoCo leaves no file of its own about it.
+    assert not list(tmp_path.iterdir())
     totals = env.take_totals()
     assert totals.broken == 1
     assert float(totals.outcomes["broken"]) == 1.0
@@ -56,6 +55,25 @@ def test_a_broken_world_is_contained() -> None:
     # As it was before the step, the velocity that broke it included, so that the step can be replayed.
     assert torch.isinf(dumped.state["qvel"]).all() and torch.isfinite(dumped.state["qpos"]).all()
     assert {"qpos", "qvel", "act", "ctrl", "target", "wind", "last_action", "level"} <= set(dumped.state)
+
+
+def test_a_broken_world_can_be_replayed() -> None:
+    """By MuJoCo alone, from the dump and the parameters that belong to the episode's id."""
+    env = environment(N)
+    env.reset()
+    rollout(env, range(3))
+    env.sim.write("qvel", torch.full((1, 1), 1e12), torch.tensor([3]))
+    env.step(actions(3))
+    world = environment(N)
+    world.reset()
+    (dumped,) = env.broken_worlds
+    model, data = world.sim.world(dumped.episode)
+    for name in ("qpos", "qvel", "act", "ctrl", "qfrc_applied"):
+        if name in dumped.state:
+            getattr(data, name)[:] = dumped.state[name].double().numpy()
+    for _ in range(env.options.decimation):
+        mujoco.mj_step(model, data)
+    assert not np.abs(getattr(data, dumped.first_field)).max() < LARGEST
 
 
 def test_an_action_that_is_not_a_number_is_contained() -> None:

@@ -66,6 +66,13 @@ def test_mistakes_in_the_configuration(tmp_path: Path, arguments: str, said: str
     assert not list(tmp_path.iterdir())
 
 
+def test_an_opengl_library_that_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "bogus")
+    done = run([sys.executable, str(ROOT / "train.py"), *TINY], tmp_path)
+    check(done.returncode, done.stderr, "MUJOCO_GL: bogus; unset it, or take egl, osmesa or glfw")
+    assert not list(tmp_path.iterdir())
+
+
 def check(code: object, stderr: str, said: str) -> None:
     assert code == 2
     assert stderr.startswith("error: ")
@@ -212,6 +219,7 @@ def test_evaluation(unbroken: Callable[[int], Path], train: Callable[..., None],
     evaluate("run=latest", "bundle=policy.onnx", said="say what to evaluate")
     evaluate("run=latest", "episods=3", said="there is no 'episods' in the configuration; did you mean episodes?")
     evaluate("run=latest", "split=train", said="split=train; it must be test or validation")
+    evaluate("run=latest", "randomization.measurement_errors=3", said="choose its group before, as in randomization=")
     (tmp_path / "not.onnx").write_text("not a bundle")
     evaluate("bundle=not.onnx", said="not.onnx")
     evaluate(f"run={unbroken(1)}", said="policy.onnx")  # trained, but not exported
