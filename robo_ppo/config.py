@@ -61,7 +61,6 @@ class TaskConfig:
 class RobotConfig:
     """With what: the robot and its action interface."""
 
-    name: str = MISSING
     entry_point: str = MISSING
     action: str = MISSING  # one of the robot's action interfaces
 

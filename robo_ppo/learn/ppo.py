@@ -187,11 +187,13 @@ class PPO:
         with torch.no_grad():
             for name in ("policy", "critic"):
                 self.model.normalizer(name).update(batch[name], batch["weight"], self._mean_over_ranks)
-        return statistics | {
+        statistics |= {
             "explained_variance": explained,
-            "learning_rate": self.learning_rate.clone(),
+            "learning_rate": self.learning_rate,
             "std": self.model.log_std.detach().exp().mean(),
         }
+        means = self._mean_over_ranks(torch.stack(list(statistics.values())))
+        return dict(zip(statistics, means, strict=True))
 
     def _minibatch(self, batch: Batch) -> Statistics:
         """One step of the optimiser."""
@@ -199,6 +201,8 @@ class PPO:
         old = DiagonalGaussian(batch["mean"], self.rollout.log_std)
         new, _ = self.model.policy(batch["policy"], self.model.initial_state(0))
         value = self.model.value(batch["critic"])
+        if settings.normalize_advantage == "minibatch":
+            batch["advantage"] = standardize(batch["advantage"], batch["weight"], self._mean_over_ranks)
         loss, statistics = ppo_loss(new, value, batch, settings)
         self.parameters.zero()
         loss.backward()
@@ -225,13 +229,15 @@ class PPO:
         self.learning_rate.copy_(torch.minimum(rate, self.max_learning_rate).clamp_min(settings.min_learning_rate))
 
     def _return_scale(self, reward: Tensor, ended: Tensor) -> Tensor:
-        """Standard deviation of the discounted return so far."""
+        """Standard deviation of the discounted return so far, on all ranks together."""
         self._return = self._return * self.settings.gamma + reward
         mean, m2, count = self._return_moments
         batch = self._return.double()
-        total = count + len(batch)
-        delta = batch.mean() - mean
-        m2 = m2 + torch.square(batch - batch.mean()).sum() + torch.square(delta) * count * len(batch) / total
+        total = count + len(batch)  # per rank, as the sum of squares: only their ratio counts
+        batch_mean = self._mean_over_ranks(batch.mean())
+        squares = self._mean_over_ranks(torch.square(batch - batch_mean).sum())
+        delta = batch_mean - mean
+        m2 = m2 + squares + torch.square(delta) * count * len(batch) / total
         self._return_moments = torch.stack((mean + delta * len(batch) / total, m2, total))
         self._return = self._return * (~ended)
         return torch.sqrt(m2 / total + 1e-8).float()
@@ -263,8 +269,6 @@ class PPO:
 def ppo_loss(new: DiagonalGaussian, value: Tensor, batch: Batch, settings: PPOSettings) -> tuple[Tensor, Statistics]:
     """Loss to be minimised over one minibatch, and what is worth knowing about it."""
     weight, advantage = batch["weight"], batch["advantage"]
-    if settings.normalize_advantage == "minibatch":
-        advantage = standardize(advantage, weight)
     log_ratio = new.log_prob(batch["action"]) - batch["log_prob"]
     ratio = log_ratio.exp()
     policy_loss = -weighted_mean(SURROGATES[settings.surrogate](ratio, advantage, settings.clip), weight)

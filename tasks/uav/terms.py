@@ -9,9 +9,9 @@ def progress(goal_distance: Tensor, previous_goal_distance: Tensor) -> Tensor:
     return previous_goal_distance - goal_distance
 
 
-def near_goal(goal_distance: Tensor, speed: Tensor, *, distance: float) -> Tensor:
-    """1 where the vehicle rests at the goal, falling to 0 with distance (m) and speed (twice that, in m/s)."""
-    return torch.exp(-torch.square(goal_distance / distance) - torch.square(speed / (2.0 * distance)))
+def near_goal(goal_distance: Tensor, velocity: Tensor, *, distance: float, speed: float) -> Tensor:
+    """1 where the vehicle rests at the goal; falls with distance to it and speed, to 1/e at one of these (m, m/s)."""
+    return torch.exp(-torch.square(goal_distance / distance) - torch.square(velocity / speed).sum(1))
 
 
 def success_bonus(success: Tensor) -> Tensor:

@@ -165,8 +165,8 @@ def test_the_same_seed_learns_the_same_and_another_one_does_not() -> None:
     assert not same(learnt(0), learnt(1))
 
 
-@pytest.mark.parametrize("normalize", ["batch", "none"])
-def test_two_ranks_get_the_gradients_of_one(normalize: str) -> None:
+@pytest.mark.parametrize(("normalize", "scale_reward"), [("batch", False), ("minibatch", True), ("none", False)])
+def test_two_ranks_learn_what_one_would(normalize: str, scale_reward: bool) -> None:
     horizon, envs = 32, 2048
     fixed: dict[str, Any] = {
         "horizon": horizon,
@@ -174,6 +174,7 @@ def test_two_ranks_get_the_gradients_of_one(normalize: str) -> None:
         "minibatches": 1,
         "target_kl": None,
         "normalize_advantage": normalize,
+        "scale_reward": scale_reward,
     }
     networks, seen = model(), experience(horizon, envs)
 
@@ -181,7 +182,7 @@ def test_two_ranks_get_the_gradients_of_one(normalize: str) -> None:
     collect(whole, seen)
     action, rollout = whole.rollout.action.clone(), whole.rollout
     expected = gradients_of_steps(whole)
-    whole.update(seen.last_critic)
+    of_all = whole.update(seen.last_critic)
 
     found: list[list[dict[str, Tensor]]] = [[], []]
     ends: list[dict[str, Tensor]] = [{}, {}]
@@ -194,14 +195,18 @@ def test_two_ranks_get_the_gradients_of_one(normalize: str) -> None:
         ppo.rollout.action.copy_(action[:, rows])  # the very actions of the whole
         ppo.rollout.log_prob.copy_(rollout.log_prob[:, rows])
         found[rank] = gradients_of_steps(ppo)
-        ppo.update(own.last_critic)
+        statistics[rank] = ppo.update(own.last_critic)
         ends[rank] = weights(ppo)
 
+    statistics: list[dict[str, Tensor]] = [{}, {}]
     on_all(part)
     for name, gradient in expected[0].items():
         torch.testing.assert_close(found[0][0][name], gradient, atol=1e-5, rtol=1e-5)
         assert torch.equal(found[0][0][name], found[1][0][name])
     assert same(*ends)
+    assert same(*statistics)
+    for name in of_all.keys() - {"explained_variance"}:  # variances of halves do not add up to that of the whole
+        torch.testing.assert_close(statistics[0][name], of_all[name], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

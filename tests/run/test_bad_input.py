@@ -101,7 +101,7 @@ def train(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
         (["+task.measurements={gyroo: {noise: 1}}"], "there is no measurement 'gyroo'; did you mean gyro?"),
         (["+reward.progres.weight=1"], "there is no reward term 'progres'; did you mean progress?"),
         (["reward.progress.weight=-1"], "reward.progress.weight must be a number ≥ 0, not -1"),
-        (["reward.near_goal.distance=far"], "reward.near_goal: distance must be of type float, not 'far'"),
+        (["reward.near_goal.speed=far"], "reward.near_goal: speed must be of type float, not 'far'"),
         (["+reward.near_goal.distanse=1"], "reward.near_goal has no setting 'distanse'; did you mean distance?"),
         (["+randomization.parameters.mas=[1,2]"], "no parameter 'mas' to randomize; did you mean mass?"),
         (["+task.settings.gaol_radius=1"], "task.settings has no 'gaol_radius'; did you mean goal_radius?"),

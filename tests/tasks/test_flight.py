@@ -68,7 +68,9 @@ def test_reward_terms_by_hand() -> None:
         return torch.tensor(values)
 
     assert terms.progress(of(1.0, 2.0), of(1.5, 1.0)).tolist() == [0.5, -1.0]
-    assert terms.near_goal(of(0.0, 0.2), of(0.0, 0.4), distance=0.2).tolist() == pytest.approx([1.0, math.exp(-2)])
+    velocity = torch.tensor([[0.0, 0.0, 0.0], [0.3, -0.4, 0.0]])
+    near = terms.near_goal(of(0.0, 0.4), velocity, distance=0.2, speed=0.5)
+    assert near.tolist() == pytest.approx([1.0, math.exp(-4 - 1)])
     assert terms.success_bonus(torch.tensor([True, False])).tolist() == [1.0, 0.0]
     assert terms.failure(torch.tensor([True, False])).tolist() == [-1.0, 0.0]
     assert terms.time(of(3.0, 0.0)).tolist() == [-1.0, -1.0]
