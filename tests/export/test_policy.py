@@ -78,7 +78,10 @@ def nav(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, Environmen
     [
         (lambda: compose("task=uav_nav"), 1e-5),
         (lambda: observing(compose("task=uav_hover", "robot.action=motors"), *MEMORY), 1e-5),
-        (lambda: observing(compose("task=uav_nav", "randomization=none"), "previous_position", "previous_ranges"), 1e-5),
+        (
+            lambda: observing(compose("task=uav_nav", "randomization=none"), "previous_position", "previous_ranges"),
+            1e-5,
+        ),
         # Distances that differ in their last bit, differenced twice and then normalised, differ in more than that.
         (
             lambda: observing(
