@@ -2,6 +2,11 @@
 
 An optimiser that walks over a dozen small tensors spends its time walking. Here each parameter and its gradient are
 views into one tensor: the optimiser, the mean over ranks and the gradient's norm take one operation each.
+
+    parameters = FlatParameters([[*actor.parameters()], [*critic.parameters()]])
+    optimizer = torch.optim.Adam([parameters.value])
+    parameters.differentiate(loss)                   # instead of `loss.backward()`, which would add to what is there
+    optimizer.step()
 """
 
 from collections.abc import Sequence
@@ -14,11 +19,10 @@ class FlatParameters:
     """Moves parameters into one tensor; the modules that own them notice nothing.
 
     `groups` lists the parameters in order; `value` (an `nn.Parameter`, for the optimiser) and `gradients` hold all.
-    Call `zero()` instead of an optimiser's `zero_grad`, which would drop the views.
     """
 
     def __init__(self, groups: Sequence[Sequence[nn.Parameter]]) -> None:
-        parameters = [parameter for group in groups for parameter in group]
+        self._parameters = parameters = [parameter for group in groups for parameter in group]
         self.value = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
         self._gradient = torch.zeros_like(self.value)
         self.value.grad = self._gradient
@@ -31,9 +35,10 @@ class FlatParameters:
         ends = torch.tensor([sum(p.numel() for p in group) for group in groups]).cumsum(0).tolist()
         self._slices = [slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
-    def zero(self) -> None:
-        """Set all gradients to zero, before a backward pass adds to them."""
-        self._gradient.zero_()
+    def differentiate(self, loss: Tensor) -> None:
+        """Set the gradients to those of a loss that depends on every parameter."""
+        gradients = torch.autograd.grad(loss, self._parameters)
+        torch.cat([gradient.flatten() for gradient in gradients], out=self._gradient)
 
     @property
     def gradients(self) -> Tensor:

@@ -33,7 +33,7 @@ class DiagonalGaussian:
 
     def kl(self, other: "DiagonalGaussian") -> Tensor:
         """Kullback-Leibler divergence KL(self ‖ other) in nats (n,)."""
-        inverse_variance = torch.exp(-2.0 * other.log_std)
-        difference = self.mean - other.mean
-        spread = torch.exp(2.0 * (self.log_std - other.log_std)) - 1.0 - 2.0 * (self.log_std - other.log_std)
-        return 0.5 * ((difference * difference * inverse_variance).sum(-1) + spread.sum(-1))
+        z = (self.mean - other.mean) * torch.exp(-other.log_std)
+        narrower = self.log_std - other.log_std
+        spread = 0.5 * torch.expm1(2.0 * narrower) - narrower
+        return 0.5 * (z * z).sum(-1) + spread.sum(-1)

@@ -175,16 +175,11 @@ class PPO:
             if settings.normalize_advantage == "batch":
                 batch["advantage"] = standardize(batch["advantage"], batch["weight"], self._mean_over_ranks)
 
-        sums: Statistics = {}
-        order = torch.randperm(len(batch["value"]), generator=self.generator, device=batch["value"].device)
-        # Shuffled once: copying everything again for each epoch costs time and changes nothing that can be seen.
-        shuffled = {name: values.index_select(0, order).chunk(settings.minibatches) for name, values in batch.items()}
-        for _ in range(settings.epochs):
-            for number in range(settings.minibatches):
-                for name, value in self._minibatch({name: parts[number] for name, parts in shuffled.items()}).items():
-                    sums[name] = sums[name] + value if name in sums else value
-        statistics = {name: value / (settings.epochs * settings.minibatches) for name, value in sums.items()}
+        minibatches = self._shuffled(batch)
+        done = [self._learn(minibatch) for _ in range(settings.epochs) for minibatch in minibatches]
         with torch.no_grad():
+            means = torch.stack([torch.stack(list(statistics.values())) for statistics in done]).mean(0)
+            statistics = dict(zip(done[0], means, strict=True))
             for name in ("policy", "critic"):
                 self.model.normalizer(name).update(batch[name], batch["weight"], self._mean_over_ranks)
         statistics |= {
@@ -195,19 +190,29 @@ class PPO:
         means = self._mean_over_ranks(torch.stack(list(statistics.values())))
         return dict(zip(statistics, means, strict=True))
 
-    def _minibatch(self, batch: Batch) -> Statistics:
-        """One step of the optimiser."""
+    @torch.no_grad()
+    def _shuffled(self, batch: Batch) -> list[Batch]:
+        """The minibatches of all epochs: to copy everything again for each costs time and changes nothing visible."""
+        count = self.settings.minibatches
+        order = torch.randperm(len(batch["value"]), generator=self.generator, device=batch["value"].device)
+        parts = {name: values.index_select(0, order).chunk(count) for name, values in batch.items()}
+        minibatches = [{name: chunks[number] for name, chunks in parts.items()} for number in range(count)]
+        for part in minibatches:
+            if self.settings.normalize_advantage == "minibatch":
+                part["advantage"] = standardize(part["advantage"], part["weight"], self._mean_over_ranks)
+            part["share"] = part["weight"] / part["weight"].sum().clamp_min(1.0)
+        return minibatches
+
+    def _learn(self, batch: Batch) -> Statistics:
+        """One step of the optimiser, on one minibatch."""
         settings = self.settings
         old = DiagonalGaussian(batch["mean"], self.rollout.log_std)
         new, _ = self.model.policy(batch["policy"], self.model.initial_state(0))
         value = self.model.value(batch["critic"])
-        if settings.normalize_advantage == "minibatch":
-            batch["advantage"] = standardize(batch["advantage"], batch["weight"], self._mean_over_ranks)
         loss, statistics = ppo_loss(new, value, batch, settings)
-        self.parameters.zero()
-        loss.backward()
+        self.parameters.differentiate(loss)
         with torch.no_grad():
-            kl = self._average_over_ranks(weighted_mean(old.kl(new), batch["weight"]))
+            kl = self._average_over_ranks(torch.dot(old.kl(new), batch["share"]))
             self._adapt_learning_rate(kl)
             actor_norm, critic_norm = self.parameters.clip(settings.max_gradient_norm)
         self.optimizer.step()
@@ -267,27 +272,33 @@ class PPO:
 
 
 def ppo_loss(new: DiagonalGaussian, value: Tensor, batch: Batch, settings: PPOSettings) -> tuple[Tensor, Statistics]:
-    """Loss to be minimised over one minibatch, and what is worth knowing about it."""
-    weight, advantage = batch["weight"], batch["advantage"]
+    """Loss to be minimised over one minibatch, and what is worth knowing about it.
+
+    Means are dot products with `batch["share"]`, each sample's weight over the sum of all.
+    """
+    share, advantage = batch["share"], batch["advantage"]
     log_ratio = new.log_prob(batch["action"]) - batch["log_prob"]
     ratio = log_ratio.exp()
-    policy_loss = -weighted_mean(SURROGATES[settings.surrogate](ratio, advantage, settings.clip), weight)
+    policy_loss = -torch.dot(SURROGATES[settings.surrogate](ratio, advantage, settings.clip), share)
     target = batch["return"]
     if settings.value_clip is None:
         value_error = torch.square(value - target)
     else:
         clipped = batch["value"] + (value - batch["value"]).clamp(-settings.value_clip, settings.value_clip)
         value_error = torch.maximum(torch.square(value - target), torch.square(clipped - target))
-    value_loss = weighted_mean(value_error, weight)
-    entropy = new.entropy().mean()
-    loss = policy_loss + settings.value_coefficient * value_loss - settings.entropy_coefficient * entropy
+    value_loss = torch.dot(value_error, share)
+    loss = policy_loss + settings.value_coefficient * value_loss
+    with torch.set_grad_enabled(settings.entropy_coefficient != 0.0):
+        entropy = new.entropy().mean()
+    if settings.entropy_coefficient != 0.0:
+        loss = loss - settings.entropy_coefficient * entropy
     with torch.no_grad():
         outside = ((ratio - 1.0).abs() > settings.clip).float()
         statistics = {
             "policy_loss": policy_loss.detach(),
             "value_loss": value_loss.detach(),
             "entropy": entropy.detach(),
-            "clip_fraction": weighted_mean(outside, weight),
+            "clip_fraction": torch.dot(outside, share),
         }
     return loss, statistics
 
