@@ -191,8 +191,11 @@ class Environment:
         self.totals = self._no_totals()
         return observation
 
-    def step(self, action: Tensor) -> Transition:
-        """Advance every environment by one control step; actions (num_envs, action_size) beyond [-1, 1] are clipped."""
+    def step(self, action: Tensor, *, restart: bool = True) -> Transition:
+        """Advance every environment by one control step; actions (num_envs, action_size) beyond [-1, 1] are clipped.
+
+        Without `restart`, no new episode follows one that ended: its world just goes on, and means nothing any more.
+        """
         action = action.clamp(-1.0, 1.0)
         # Where every world stood before, to replay one that breaks in this step.
         started = self.states | {name: self.sim.bind(name).clone() for name in REPLAYED}
@@ -234,7 +237,7 @@ class Environment:
 
         rows = ended.nonzero().squeeze(1)
         observation = final
-        if len(rows):
+        if restart and len(rows):
             self._account(values, ended, ended_well, broken, rows)
             observation = {name: group.clone() for name, group in final.items()}
             self._begin(rows, observation)

@@ -61,7 +61,7 @@ def run_episodes(
     metrics = _Metrics(environment) if traced or _computes_metrics(environment) else None
     tracer = _Tracer(environment, traced) if traced else None
     for _ in range(environment.options.max_episode_steps):
-        transition = environment.step(act(observation))
+        transition = environment.step(act(observation), restart=False)
         ended = (transition.terminated | transition.truncated) & running
         steps += running
         sound = running & transition.valid

@@ -239,6 +239,23 @@ def test_the_same_ids_are_the_same_episodes_in_any_number_of_environments() -> N
     assert not running.any()
 
 
+def test_without_a_restart_every_episode_is_the_same_and_none_follows() -> None:
+    """With noise off; what an environment does after its episode has ended means nothing."""
+    restarting, once = environment(8, seconds=0.6), environment(8, seconds=0.6)
+    restarting.reset(), once.reset()  # pyright: ignore[reportUnusedExpression]
+    running = torch.ones(8, dtype=torch.bool)
+    for step in range(30):
+        s, t = restarting.step(actions(step, 8)), once.step(actions(step, 8), restart=False)
+        assert torch.equal(s.reward[running], t.reward[running])
+        assert torch.equal((s.terminated | s.truncated)[running], (t.terminated | t.truncated)[running])
+        assert torch.equal(t.observation["critic"], t.final_observation["critic"])
+        running &= ~(s.terminated | s.truncated)
+    assert not running.any()
+    assert once.episode.id.tolist() == list(range(8))
+    assert once.episode.age.tolist() == [30] * 8
+    assert float(once.take_totals().episodes) == 0.0
+
+
 def test_ranks_share_the_episodes_without_overlap() -> None:
     whole = environment(12, seconds=0.3)
     parts = [environment(4, seconds=0.3, rank=rank, ranks=3) for rank in range(3)]

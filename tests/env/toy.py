@@ -218,7 +218,7 @@ def config(**changes: Any) -> RunConfig:
     )
     run = RunConfig(
         task=task,
-        robot=RobotConfig("cart", changes.pop("robot", "tests.env.toy:Cart"), "force"),
+        robot=RobotConfig(changes.pop("robot", "tests.env.toy:Cart"), "force"),
         reward=changes.pop("reward", REWARD),
         randomization=RandomizationConfig(changes.pop("ranges", RANGES), changes.pop("errors", 1.0)),
         seed=changes.pop("seed", 0),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robo_ppo.env.build import build, make_task
-from robo_ppo.env.environment import Environment, Observation
+from robo_ppo.env.environment import Environment, Observation, Transition
 from robo_ppo.run.episodes import Act, joined, recorded_signals, run_episodes
 from tests.run.by_hand import hover_config, hovering
 
@@ -102,8 +102,8 @@ def test_a_failure_in_the_step_of_success_is_a_failure(pilot: Act, monkeypatch: 
     environment = environment_of(8)
     step = environment.step
 
-    def doubtful(action: Tensor):
-        transition = step(action)
+    def doubtful(action: Tensor, *, restart: bool) -> Transition:
+        transition = step(action, restart=restart)
         transition.values["ground"] = transition.values["ground"] | transition.values["success"]
         return transition
 
