@@ -308,7 +308,7 @@ class Environment:
         self,
         values: Mapping[str, Tensor],
         ended: Tensor,
-        before: Mapping[str, Tensor],
+        before: dict[str, Tensor],
         memory: Mapping[str, Tensor],
         observation: Observation,
     ) -> Observation:
