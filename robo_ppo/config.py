@@ -97,9 +97,9 @@ class PolicyConfig:
 class PPOConfig:
     """The learner; see `robo_ppo.learn.ppo`."""
 
-    horizon: int = 16
+    horizon: int = 32
     epochs: int = 4
-    minibatches: int = 8
+    minibatches: int = 16
     gamma: float = 0.99
     gae_lambda: float = 0.95
     clip: float = 0.2
@@ -109,9 +109,9 @@ class PPOConfig:
     max_gradient_norm: float = 1.0
     learning_rate: float = 1e-3
     min_learning_rate: float = 1e-4  # the bounds hold where target_kl moves the rate
-    max_learning_rate: float = 3e-3
+    max_learning_rate: float = 5e-3
     final_max_learning_rate: float = 3e-4  # the upper bound falls to this, linearly over total_steps
-    target_kl: float | None = 0.016
+    target_kl: float | None = 0.02
     adam_eps: float = 1e-8
     normalize_advantage: str = "batch"  # batch, minibatch or none
     scale_reward: bool = False
@@ -152,7 +152,7 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     seed: int = 0
     device: str = "cpu"
-    num_envs: int = 2048
+    num_envs: int = 4096
     ranks: int = 0  # processes that train together; 0: one for each core, four at most
     threads: int = 0  # of each rank, for physics and learning; 0: the cores divided by the ranks
     total_steps: int = MISSING
