@@ -5,9 +5,9 @@
     transition = environment.step(action)                     # action (num_envs, action_size) in [-1, 1]
 
 One step is always, in this order: action → delay → physics → signals → terminations → reward → metrics → final
-observation of all → reset of what ended → what the task advances → observation. A world whose state is no longer finite
-is put back into the default state at once, counted and kept for replay (`broken_worlds`); its transition is marked
-invalid.
+observation of all → reset of what ended (unless told otherwise) → what the task advances → observation. A world whose
+state is no longer finite is put back into the default state at once, counted and kept for replay (`broken_worlds`); its
+transition is marked invalid.
 
 An episode's start, scene, parameters, biases and delays depend on its id alone (`robo_ppo.env.scenes`); the noise of
 single samples comes from one generator for all. Ids are handed out in the order in which episodes begin.
@@ -132,7 +132,7 @@ class Environment:
         self._graph = table.graph_with_previous(everything)
         self._previous_names = self._graph.previous
         self._observed = tuple(observed)
-        self._graph_to_begin = self._graph_without_past(self._previous_names)
+        self._graphs_without_past: dict[tuple[str, ...], Graph] = {}
         randomization.prepare(sim)
         self._generator = torch.Generator(self.device)
         self._allocate()
@@ -140,6 +140,7 @@ class Environment:
     def _allocate(self) -> None:
         n, device = self.num_envs, self.device
         shapes = self.table.shapes(self._graph)
+        self._graph_to_begin = self._graph_without_past(self._previous_names)
         self.level = torch.ones((), device=device)
         self.states = {
             name: torch.full((n, *s.shape), s.initial, dtype=s.dtype, device=device)
@@ -194,7 +195,8 @@ class Environment:
     def step(self, action: Tensor, *, restart: bool = True) -> Transition:
         """Advance every environment by one control step; actions (num_envs, action_size) beyond [-1, 1] are clipped.
 
-        Without `restart`, no new episode follows one that ended: its world just goes on, and means nothing any more.
+        Without `restart`, no new episode follows one that ended: its world just goes on, means nothing any more, and
+        enters no totals.
         """
         action = action.clamp(-1.0, 1.0)
         # Where every world stood before, to replay one that breaks in this step.
@@ -345,7 +347,10 @@ class Environment:
 
     def _graph_without_past(self, names: Sequence[str]) -> Graph:
         """Everything that is observed, where the previous value of the named signals is their present one."""
-        return self.table.graph([*self._observed, *names], beginning=names)
+        key = tuple(names)
+        if key not in self._graphs_without_past:
+            self._graphs_without_past[key] = self.table.graph([*self._observed, *names], beginning=names)
+        return self._graphs_without_past[key]
 
     def _keep(self, rows: Tensor, values: Mapping[str, Tensor], names: Sequence[str]) -> None:
         """Remember, for the next step of some environments, the forces on them and the named signals."""

@@ -56,8 +56,12 @@ class Randomization:
             for scale in self.parameters[name].scales:
                 sim.expand(scale.field)
                 nominal = torch.as_tensor(getattr(sim.model, scale.field).copy(), device=sim.device)
-                mask = torch.full_like(nominal, scale.entries is None, dtype=torch.bool)
-                mask[list(scale.entries or ())] = True
+                if not nominal.is_floating_point():
+                    raise UserError(f"the parameter '{name}' cannot scale {scale.field}: its numbers are whole")
+                mask = torch.ones_like(nominal, dtype=torch.bool)
+                if scale.entries is not None:
+                    mask[:] = False
+                    mask[list(scale.entries)] = True
                 self._nominal[scale.field] = nominal
                 self._scaled.setdefault(scale.field, []).append((f"model.{name}", mask))
 

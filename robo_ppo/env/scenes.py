@@ -51,11 +51,14 @@ def seed_of(purpose: str, *parts: int) -> int:
 
 
 class SceneBank:
-    """Rows of start states and scenes; `in_order` gives episode i the row i, otherwise a hash of (seed, i) picks it."""
+    """Rows of start states and scenes, in float32.
+
+    `in_order` gives episode i the row i, otherwise a hash of (seed, i) picks it.
+    """
 
     def __init__(self, columns: dict[str, Tensor], seed: int, in_order: bool) -> None:
         self.size = len(next(iter(columns.values())))
-        # In one table, since a beginning episode costs a look into each.
+        # In one table: every look into a table takes its time, and there is one in nearly every step.
         self._shapes = {name: values.shape[1:] for name, values in columns.items()}
         self._widths = [shape.numel() for shape in self._shapes.values()]
         self._table = torch.cat([values.reshape(self.size, -1).float() for values in columns.values()], 1)

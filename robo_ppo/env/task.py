@@ -64,7 +64,7 @@ class Task(ABC):
 
     @abstractmethod
     def scenes(self, rng: np.random.Generator, count: int) -> Columns:
-        """Draw `count` scenes: arrays (count, ...) by the name of a state, or `qpos` and `qvel`."""
+        """Draw `count` scenes: arrays (count, ...) by the name of a state, or `qpos` and `qvel`; kept in float32."""
 
     def states(self) -> dict[str, State]:
         """What the task remembers, by name."""

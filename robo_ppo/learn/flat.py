@@ -19,6 +19,7 @@ class FlatParameters:
     """Moves parameters into one tensor; the modules that own them notice nothing.
 
     `groups` lists the parameters in order; `value` (an `nn.Parameter`, for the optimiser) and `gradients` hold all.
+    An optimiser's `zero_grad` would drop the gradients' tensor, and is not needed.
     """
 
     def __init__(self, groups: Sequence[Sequence[nn.Parameter]]) -> None:

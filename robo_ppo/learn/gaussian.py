@@ -34,6 +34,6 @@ class DiagonalGaussian:
     def kl(self, other: "DiagonalGaussian") -> Tensor:
         """Kullback-Leibler divergence KL(self ‖ other) in nats (n,)."""
         z = (self.mean - other.mean) * torch.exp(-other.log_std)
-        narrower = self.log_std - other.log_std
-        spread = 0.5 * torch.expm1(2.0 * narrower) - narrower
+        log_ratio = self.log_std - other.log_std
+        spread = 0.5 * torch.expm1(2.0 * log_ratio) - log_ratio
         return 0.5 * (z * z).sum(-1) + spread.sum(-1)

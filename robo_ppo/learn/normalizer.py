@@ -10,6 +10,8 @@ LIMIT = 10.0
 _FLOOR = 1e-5
 """The least variance: what has hardly moved so far must not fill the network's sight when it first does."""
 
+_PIECE = 4096
+
 
 def limited(normalized: Tensor) -> Tensor:
     """A normalised observation as the networks see it."""
@@ -46,8 +48,10 @@ class Normalizer(nn.Module):
         scale = torch.sqrt(self.variance.clamp_min(_FLOOR))
         total, batch_count = mean_over_ranks(torch.stack((weight @ normalized, weight.sum().expand_as(self.mean))))
         batch_mean = total / batch_count.clamp_min(1.0)
-        # Around the mean: of a first batch far from zero, the mean of the squares would have no digits left.
-        squares = mean_over_ranks(weight @ torch.square(normalized - batch_mean))
+        # Around the mean: of a first batch far from zero, the mean of the squares would have no digits left. In pieces
+        # that stay in the processor's cache.
+        pieces = zip(weight.split(_PIECE), normalized.split(_PIECE), strict=True)
+        squares = mean_over_ranks(torch.stack([w @ torch.square(x - batch_mean) for w, x in pieces]).sum(0))
         batch_variance = squares / batch_count.clamp_min(1.0)
         count = self.count + batch_count[0].double()
         share = (batch_count[0] / count.clamp_min(1.0)).float()

@@ -118,6 +118,7 @@ class PPO:
             [self.parameters.value], lr=self.learning_rate, eps=settings.adam_eps, fused=True
         )
         self._mean_over_ranks = mean_over_ranks
+        self._storage: Batch = {}  # of the shuffled samples, made once
         self.policy_state = model.initial_state(rollout.num_envs)
         self._return = torch.zeros(rollout.num_envs, device=device)  # running discounted return, for reward scaling
         self._return_moments = torch.tensor([0.0, 0.0, 1e-4], dtype=torch.float64, device=device)  # mean, M2, count
@@ -144,7 +145,10 @@ class PPO:
     def record(
         self, step: int, reward: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor, final_critic: Tensor
     ) -> None:
-        """Remember what the actions of `step` led to; `final_critic` (num_envs, size) is what the critic saw of it."""
+        """Remember what the actions of `step` led to; `final_critic` (num_envs, size) is what the critic saw of it.
+
+        With `scale_reward`, ranks call this at the same time.
+        """
         rollout = self.rollout
         ended = terminated | truncated
         if self.settings.scale_reward:
@@ -161,7 +165,10 @@ class PPO:
         self.policy_state = self.policy_state * (~ended).unsqueeze(1)
 
     def update(self, last_critic: Tensor) -> Statistics:
-        """Learn from the rollout; `last_critic` (num_envs, size) is the critic's observation after its last step."""
+        """Learn from the rollout; `last_critic` (num_envs, size) is the critic's observation after its last step.
+
+        Ranks learn together: all call this at the same time, and the statistics are those of all.
+        """
         rollout, settings = self.rollout, self.settings
         with torch.no_grad():
             last_value = self.model.value(self.model.normalizer("critic")(last_critic))
@@ -171,7 +178,7 @@ class PPO:
             batch = rollout.flat()
             batch["advantage"] = advantage.flatten()
             batch["return"] = batch["advantage"] + batch["value"]
-            explained = explained_variance(batch["value"], batch["return"], batch["weight"])
+            explained = explained_variance(batch["value"], batch["return"], batch["weight"], self._mean_over_ranks)
             if settings.normalize_advantage == "batch":
                 batch["advantage"] = standardize(batch["advantage"], batch["weight"], self._mean_over_ranks)
 
@@ -195,7 +202,11 @@ class PPO:
         """The minibatches of all epochs: to copy everything again for each costs time and changes nothing visible."""
         count = self.settings.minibatches
         order = torch.randperm(len(batch["value"]), generator=self.generator, device=batch["value"].device)
-        parts = {name: values.index_select(0, order).chunk(count) for name, values in batch.items()}
+        for name, values in batch.items():
+            if name not in self._storage:
+                self._storage[name] = torch.empty_like(values)
+            torch.index_select(values, 0, order, out=self._storage[name])
+        parts = {name: storage.chunk(count) for name, storage in self._storage.items()}
         minibatches = [{name: chunks[number] for name, chunks in parts.items()} for number in range(count)]
         for part in minibatches:
             if self.settings.normalize_advantage == "minibatch":
@@ -288,8 +299,7 @@ def ppo_loss(new: DiagonalGaussian, value: Tensor, batch: Batch, settings: PPOSe
         value_error = torch.maximum(torch.square(value - target), torch.square(clipped - target))
     value_loss = torch.dot(value_error, share)
     loss = policy_loss + settings.value_coefficient * value_loss
-    with torch.set_grad_enabled(settings.entropy_coefficient != 0.0):
-        entropy = new.entropy().mean()
+    entropy = new.entropy().mean()
     if settings.entropy_coefficient != 0.0:
         loss = loss - settings.entropy_coefficient * entropy
     with torch.no_grad():
@@ -303,11 +313,6 @@ def ppo_loss(new: DiagonalGaussian, value: Tensor, batch: Batch, settings: PPOSe
     return loss, statistics
 
 
-def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Mean of (n,) with weights (n,)."""
-    return torch.dot(values, weight) / weight.sum().clamp_min(1.0)
-
-
 def standardize(
     values: Tensor, weight: Tensor, mean_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor
 ) -> Tensor:
@@ -318,10 +323,13 @@ def standardize(
     return centered / (torch.sqrt(squares / (count - 1.0).clamp_min(1.0)) + 1e-8)
 
 
-def explained_variance(value: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """1 - Var(target - value) / Var(target): 1 is a perfect critic, 0 one that knows only the mean."""
-    error, spread = target - value, target - weighted_mean(target, weight)
-    error = error - weighted_mean(error, weight)
-    return 1.0 - weighted_mean(torch.square(error), weight) / weighted_mean(torch.square(spread), weight).clamp_min(
-        1e-12
-    )
+def explained_variance(
+    value: Tensor, target: Tensor, weight: Tensor, mean_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor
+) -> Tensor:
+    """1 - Var(target - value) / Var(target), of all ranks: 1 is a perfect critic, 0 one that knows only the mean."""
+    error, target, weight = (target - value).double(), target.double(), weight.double()
+    sums = [weight.sum(), weight @ target, weight @ (target * target), weight @ error, weight @ (error * error)]
+    count, *moments = mean_over_ranks(torch.stack(sums))
+    first, second, error_first, error_second = (moment / count.clamp_min(1e-12) for moment in moments)
+    spread = (second - first * first).clamp_min(1e-12)
+    return (1.0 - (error_second - error_first * error_first) / spread).float()

@@ -25,6 +25,7 @@ from robo_ppo.config import EvaluateConfig, RunConfig, register
 from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
 from robo_ppo.run.hydra_errors import explain
+from robo_ppo.run.output import silence
 
 COMMANDS = ("train", "evaluate")
 
@@ -73,6 +74,9 @@ def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
             refuse(str(error))
         except OmegaConfBaseException as error:
             refuse(explain(error))
+        except BrokenPipeError:  # whoever read the output, as in `… | head`, has seen enough
+            silence()
+            sys.exit(128 + signal.SIGPIPE)
         except RuntimeError as error:
             if "MUJOCO_GL" not in str(error):  # read by MuJoCo when it is imported
                 raise
@@ -87,14 +91,11 @@ def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
     except AssertionError as error:
         if not composing or "Unexpected type for root" not in str(error):
             raise
-        parts = " ".join(argument for argument in sys.argv[1:] if "." in argument.partition("=")[0])
-        refuse(f"{parts}: a part of what has no value; choose its group before, as in randomization=nominal {parts}")
+        parts = " ".join(argument for argument in sys.argv[1:] if argument.startswith("randomization."))
+        refuse(f"{parts}: a part of what has no value; choose the whole first, as in randomization=nominal {parts}")
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # whoever read the output, as in `… | head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
     if mistakes:
         sys.exit(2)
 

@@ -16,6 +16,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[repo
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from robo_ppo.errors import UserError
+from robo_ppo.run.output import silence
 
 
 class MetricsLog:
@@ -135,6 +136,9 @@ class Progress:
         return (f"[{'█' * done}{' ' * (width - done)}] " if width > 4 else "") + line
 
     def _put(self, line: str) -> None:
-        self._out.write(f"\r\x1b[2K{line}" if self._is_terminal else f"{line}\n")
-        self._out.flush()
+        try:
+            self._out.write(f"\r\x1b[2K{line}" if self._is_terminal else f"{line}\n")
+            self._out.flush()
+        except BrokenPipeError:  # who reads no more wants the training to go on, not to end
+            silence()
         self._hidden = None

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from robo_ppo.env.environment import LARGEST
 from tests.env import by_hand
 from tests.env.toy import actions, close, environment, rollout
 
@@ -57,23 +56,32 @@ def test_a_broken_world_is_contained(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert {"qpos", "qvel", "act", "ctrl", "target", "wind", "last_action", "level"} <= set(dumped.state)
 
 
-def test_a_broken_world_can_be_replayed() -> None:
-    """By MuJoCo alone, from the dump and the parameters that belong to the episode's id."""
-    env = environment(N)
-    env.reset()
-    rollout(env, range(3))
-    env.sim.write("qvel", torch.full((1, 1), 1e12), torch.tensor([3]))
-    env.step(actions(3))
-    world = environment(N)
-    world.reset()
-    (dumped,) = env.broken_worlds
-    model, data = world.sim.world(dumped.episode)
-    for name in ("qpos", "qvel", "act", "ctrl", "qfrc_applied"):
-        if name in dumped.state:
-            getattr(data, name)[:] = dumped.state[name].double().numpy()
+def test_a_broken_world_can_be_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By MuJoCo alone: from the dump, with its episode's parameters, it does what a world that nobody stopped did."""
+    unstopped, env = environment(N), environment(N)
+    unstopped.reset(), env.reset()  # pyright: ignore[reportUnusedExpression]
+    flown: list[dict[str, torch.Tensor]] = []
+    for step in range(40):
+        flown.append({name: unstopped.sim.bind(name).clone() for name in ("qpos", "qvel")})
+        unstopped.step(actions(step), restart=False)
+    # What is taken for the end of the world lies just beyond what the first steps reach.
+    reached = [max(1.0, *(float(value.abs().max()) for value in state.values())) for state in flown]
+    monkeypatch.setattr("robo_ppo.env.environment.LARGEST", 1.001 * max(reached[:3]))
+    for step in range(40):
+        env.step(actions(step), restart=False)
+    dumped = env.broken_worlds[0]
+    assert dumped.step >= 2
+
+    untouched = environment(N)
+    untouched.reset()
+    assert set(dumped.state) >= {"qpos", "qvel", "act", "ctrl", *untouched.task.robot.drives()}
+    model, data = untouched.sim.world(dumped.episode)
+    for name in ("qpos", "qvel", "act", "ctrl", *untouched.task.robot.drives()):
+        getattr(data, name)[:] = dumped.state[name].double().numpy()
     for _ in range(env.options.decimation):
         mujoco.mj_step(model, data)
-    assert not np.abs(getattr(data, dumped.first_field)).max() < LARGEST
+    for name, states in flown[dumped.step + 1].items():
+        np.testing.assert_allclose(getattr(data, name), states[dumped.episode], rtol=1e-5, atol=1e-6)
 
 
 def test_an_action_that_is_not_a_number_is_contained() -> None:

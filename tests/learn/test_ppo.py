@@ -58,7 +58,7 @@ class Points:
 @pytest.mark.parametrize("scale_reward", [False, True])
 def test_it_learns(scale_reward: bool) -> None:
     networks = model(sizes={"policy": 1, "critic": 1}, actions=1)
-    ppo = learner(64, networks=networks, horizon=16, scale_reward=scale_reward)
+    ppo = learner(64, networks=networks, horizon=16, minibatches=8, max_learning_rate=3e-3, scale_reward=scale_reward)
     points = Points(64)
     paid = [points.iterate(ppo) for _ in range(20)]
     assert max(paid[:2]) < -0.6  # it wanders
@@ -77,7 +77,8 @@ def test_the_spread_stays_within_its_bounds(coefficient: float, bound: float) ->
 
 def test_the_learning_rate_follows_the_divergence() -> None:
     def rate_after(target: float | None, start: float) -> float:
-        ppo = learner(32, horizon=4, target_kl=target, learning_rate=start, min_learning_rate=1e-4)
+        bounds = {"min_learning_rate": 1e-4, "max_learning_rate": 3e-3}
+        ppo = learner(32, horizon=4, target_kl=target, learning_rate=start, **bounds)
         collect(ppo, experience(4, 32))
         return float(ppo.update(experience(4, 32).last_critic)["learning_rate"])
 
@@ -205,7 +206,7 @@ def test_two_ranks_learn_what_one_would(normalize: str, scale_reward: bool) -> N
         assert torch.equal(found[0][0][name], found[1][0][name])
     assert same(*ends)
     assert same(*statistics)
-    for name in of_all.keys() - {"explained_variance"}:  # variances of halves do not add up to that of the whole
+    for name in of_all:
         torch.testing.assert_close(statistics[0][name], of_all[name], atol=1e-5, rtol=1e-4)
 
 

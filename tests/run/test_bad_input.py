@@ -219,7 +219,9 @@ def test_evaluation(unbroken: Callable[[int], Path], train: Callable[..., None],
     evaluate("run=latest", "bundle=policy.onnx", said="say what to evaluate")
     evaluate("run=latest", "episods=3", said="there is no 'episods' in the configuration; did you mean episodes?")
     evaluate("run=latest", "split=train", said="split=train; it must be test or validation")
-    evaluate("run=latest", "randomization.measurement_errors=3", said="choose its group before, as in randomization=")
+    evaluate(
+        "run=latest", "randomization.measurement_errors=3", said="choose the whole first, as in randomization=nominal"
+    )
     (tmp_path / "not.onnx").write_text("not a bundle")
     evaluate("bundle=not.onnx", said="not.onnx")
     evaluate(f"run={unbroken(1)}", said="policy.onnx")  # trained, but not exported

@@ -1,6 +1,8 @@
 """The scripts and the installed command: help, usage, tasks of one's own, sweeps; and what a machine fills in."""
 
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
 from robo_ppo.run.resolve import cores, resolved
 from tests.composing import compose
-from tests.run.training import ALONE, TINY, command, run
+from tests.run.training import ALONE, ROOT, TINY, command, run
 
 
 @pytest.mark.parametrize(
@@ -107,3 +109,11 @@ def test_cores_are_those_that_the_process_may_use() -> None:
 def test_numbers_that_must_be_positive(key: str) -> None:
     with pytest.raises(UserError, match=f"{key} must be at least 1, not 0"):
         resolved(compose(f"{key}=0"))
+
+
+def test_a_reader_who_has_seen_enough_is_no_fault(tmp_path: Path) -> None:
+    call = f"set -o pipefail; {sys.executable} {ROOT / 'train.py'} info=true | head -n 1"
+    done = subprocess.run(["bash", "-c", call], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.startswith("uav_nav · crazyflie")
+    assert done.returncode in (0, 128 + signal.SIGPIPE)  # the latter, if the reader was gone before the end

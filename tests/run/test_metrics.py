@@ -4,6 +4,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,22 @@ def test_a_file_gets_plain_lines_now_and_then() -> None:
     assert "success 40.0%" in lines[-1]
     assert not re.search(r"[\r\x1b]", out.getvalue())
     assert lines[-1].endswith("at most 0:00 to go")
+
+
+def test_a_training_goes_on_when_nobody_reads_any_more() -> None:
+    program = (
+        "import sys; from robo_ppo.run.metrics import Progress; progress = Progress(10, every_seconds=0.0)\n"
+        "for _ in range(2000): progress.show(5, 0.5, 0.5)\n"
+        "progress.end(); print('and prints'); sys.stdout.flush(); print('the end', file=sys.stderr)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == "the end\n"
+    assert process.returncode == 0
 
 
 def test_a_resumed_run_counts_its_speed_from_where_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
