@@ -22,8 +22,16 @@ def swept_sphere(start: Tensor, end: Tensor, center: Tensor, radius: Tensor) -> 
 
 
 def swept_column(start: Tensor, end: Tensor, center: Tensor, radius: Tensor) -> Tensor:
-    """As `swept_sphere`, for a vertical cylinder from floor to ceiling: center (..., 2), start and end (..., 3)."""
-    return swept_sphere(start[..., :2], end[..., :2], center, radius)
+    """As `swept_sphere`, for a vertical cylinder from floor to ceiling: center (..., 2), start and end (..., 3).
+
+    Coordinate by coordinate, since sums over a last axis of two numbers take a CPU several times as long.
+    """
+    way_x, way_y = (end - start)[..., :2].unbind(-1)
+    x, y = center[..., 0] - start[..., 0], center[..., 1] - start[..., 1]
+    length_squared = way_x * way_x + way_y * way_y
+    t = ((x * way_x + y * way_y) / length_squared.clamp_min(1e-12)).clamp(0.0, 1.0)
+    x, y = x - t * way_x, y - t * way_y
+    return torch.sqrt(x * x + y * y) - radius
 
 
 def swept_cylinder(start: Tensor, end: Tensor, center: Tensor, quaternion: Tensor, size: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ def test_the_spread_stays_within_its_bounds(coefficient: float, bound: float) ->
 
 def test_the_learning_rate_follows_the_divergence() -> None:
     def rate_after(target: float | None, start: float) -> float:
-        bounds = {"min_learning_rate": 1e-4, "max_learning_rate": 3e-3}
+        bounds: dict[str, Any] = {"min_learning_rate": 1e-4, "max_learning_rate": 3e-3}
         ppo = learner(32, horizon=4, target_kl=target, learning_rate=start, **bounds)
         collect(ppo, experience(4, 32))
         return float(ppo.update(experience(4, 32).last_critic)["learning_rate"])
