@@ -34,9 +34,9 @@ Array = NDArray[np.float32]
 class Port:
     """One input (a measurement) or output (a command) of the policy; shapes leave out the batch axis.
 
-    `noise` (standard deviation), `bias`, `dropout` (probability) and `delay` (s, from and to) say what the policy was
-    trained with: to compare with what the vehicle shows, never to apply on board. `lower` and `upper` are the limits
-    of an output, one number per element.
+    `noise` (standard deviation), `bias`, `dropout` (probability) and `delay` (s, from and to; of a command, until it
+    takes effect) say what the policy was trained with: to compare with what the vehicle shows, never to apply on board.
+    `lower` and `upper` are the limits of an output, one number per element.
     """
 
     name: str

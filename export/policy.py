@@ -134,8 +134,9 @@ def ports(environment: Environment) -> tuple[tuple[Port, ...], tuple[Port, ...]]
     """What a policy of this environment takes from the vehicle, and what it commands."""
     action = environment.task.robot.action
     measured = tuple(_input_port(environment, name) for name in environment.onboard.measurements)
+    delay = environment.options.action_delay
     commanded = tuple(
-        Port(name=name, shape=(), unit=unit, lower=(low,), upper=(high,), note=action.note or None)
+        Port(name=name, shape=(), unit=unit, delay=delay, lower=(low,), upper=(high,), note=action.note or None)
         for name, unit, low, high in zip(action.names, action.units, action.lower, action.upper, strict=True)
     )
     return measured, commanded

@@ -124,7 +124,7 @@ class ValidationConfig:
     """How the policy is watched in training."""
 
     every: int = 1_000_000  # environment steps
-    episodes: int = 512
+    episodes: int = 512  # at least; the same number for each rank
     target: float | None = None  # stop when deterministic success reaches it; null: train to the end
 
 

@@ -70,6 +70,7 @@ def nav(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, Environmen
     """uav_nav as shipped, exported from somebody's private folder."""
     folder = tmp_path_factory.mktemp("somebodys_secret")
     config = compose("task=uav_nav", f"runs={folder}", f"init={folder}/old.onnx", "policy.hidden=[64, 64]")
+    config.task.action_delay = [0.0, 0.01]
     return config, *export(config, folder / "policy.onnx"), folder / "policy.onnx"
 
 
@@ -153,8 +154,8 @@ def test_the_contract_is_the_tasks(nav: tuple[RunConfig, Environment, ActorCriti
         assert (port.noise, port.bias, port.dropout) == (errors.noise, errors.bias, errors.dropout)
         assert port.delay == tuple(errors.delay)
     action = environment.task.robot.action
-    assert [(port.name, port.unit, port.lower, port.upper) for port in contract.outputs] == [
-        (name, unit, (low,), (high,))
+    assert [(port.name, port.unit, port.delay, port.lower, port.upper) for port in contract.outputs] == [
+        (name, unit, (0.0, 0.01), (low,), (high,))
         for name, unit, low, high in zip(action.names, action.units, action.lower, action.upper, strict=True)
     ]
     assert contract.limits == environment.task.robot.limits
