@@ -7,9 +7,9 @@ faster than one rank of several threads: nothing waits for the slowest core betw
     with start_ranks(folder, count=2) as ranks:      # in the main process, rank 0: starts the others
         ranks.mean(tensor)                           # in place, the same on all
 
-The other ranks are `python -m robo_ppo.run.distributed <run folder> <rank> <count> <port>`; they read the configuration
-that the main process has written there. No rank can go on alone. Where one is gone, rank 0 says why and ends the job;
-where rank 0 is gone, however that happened, the others see the end of their standard input and go too.
+The other ranks are `robo_ppo.run.rank`; they read the configuration that the main process has written. No rank can go
+on alone. Where one is gone, rank 0 says why and ends the job; where rank 0 is gone, however that happened, the others
+see the end of their standard input and go too.
 """
 
 import os
@@ -17,7 +17,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -36,7 +35,8 @@ from robo_ppo.run.shared_sum import SharedSum, is_supported
 _PATIENCE = timedelta(minutes=10)
 _HOST = "127.0.0.1"
 _MEMORY = "shared memory"  # key under which rank 0 names it
-_USER_ERROR, _PEER_LOST = 2, 3  # exit codes of a rank
+USER_ERROR, PEER_LOST = 2, 3
+"""Exit codes of a rank."""
 
 
 class PeerLost(Exception):
@@ -133,6 +133,16 @@ def start_ranks(folder: Path, count: int) -> Generator[Ranks]:
                 process.wait()
 
 
+def join_ranks(rank: int, count: int, port: int) -> Ranks:
+    """Come to the group that rank 0 has begun, as another rank; a `PeerLost` where rank 0 has gone meanwhile."""
+    with _needing_peers():
+        store = TCPStore(_HOST, port, is_master=False, timeout=_PATIENCE)
+        store.set(_ready(rank), "")
+    ranks = _join(rank, count, store)
+    ranks.share_memory(store, lambda: False)
+    return ranks
+
+
 def _prefer_loopback() -> None:
     """All ranks are on this machine: whatever its name resolves to, and whatever its firewall thinks, they can talk."""
     loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
@@ -148,7 +158,7 @@ def _spawn(folder: Path, count: int, port: int) -> list[subprocess.Popen[bytes]]
     try:
         return [
             subprocess.Popen(
-                [sys.executable, "-m", "robo_ppo.run.distributed", str(folder), str(rank), str(count), str(port)],
+                [sys.executable, "-m", "robo_ppo.run.rank", str(folder), str(rank), str(count), str(port)],
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -197,10 +207,10 @@ def _reason(others: Sequence[subprocess.Popen[bytes]], lost: PeerLost) -> BaseEx
     while True:
         for rank, process in enumerate(others, 1):
             code = process.poll()
-            if code is None or code == _PEER_LOST:
+            if code is None or code == PEER_LOST:
                 continue
             assert process.stdout is not None
-            if code == _USER_ERROR:
+            if code == USER_ERROR:
                 return UserError(process.stdout.read().decode())
             if code < 0:
                 name = signal.Signals(-code).name
@@ -210,40 +220,3 @@ def _reason(others: Sequence[subprocess.Popen[bytes]], lost: PeerLost) -> BaseEx
         if time.monotonic() > deadline:
             return UserError(f"the ranks have lost each other: {lost}; the last checkpoint is unharmed")
         time.sleep(0.02)
-
-
-def _leave_with_the_main_process() -> None:
-    """End this process when its standard input ends, which it does when rank 0 is gone."""
-
-    def watch() -> None:
-        os.read(sys.stdin.fileno(), 1)
-        os._exit(_PEER_LOST)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def main() -> None:
-    """Take part as one of the ranks that a main process has started; standard output is for a `UserError` alone."""
-    folder, rank, count, port = Path(sys.argv[1]), *map(int, sys.argv[2:])
-    report = os.dup(sys.stdout.fileno())
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    _leave_with_the_main_process()
-    from robo_ppo.run.train import take_part
-
-    try:
-        with _needing_peers():
-            store = TCPStore(_HOST, port, is_master=False, timeout=_PATIENCE)
-            store.set(_ready(rank), "")
-        ranks = _join(rank, count, store)
-        ranks.share_memory(store, lambda: False)
-        take_part(folder, ranks)
-        torch.distributed.destroy_process_group()
-    except UserError as error:
-        os.write(report, str(error).encode())
-        os._exit(_USER_ERROR)
-    except PeerLost:
-        os._exit(_PEER_LOST)
-
-
-if __name__ == "__main__":
-    main()

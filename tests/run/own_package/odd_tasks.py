@@ -42,7 +42,7 @@ class OddTask(UavHover):
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)  # pyright: ignore[reportArgumentType]
         way = os.environ.get("ODD_RANK")
-        if way and sys.argv[0].endswith("distributed.py"):
+        if way and sys.argv[0].endswith("rank.py"):
             raise UserError("this rank has no camera") if way == "mistake" else RuntimeError("boom")
 
     def sources(self) -> Sequence[object]:

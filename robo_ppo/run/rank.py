@@ -1,0 +1,44 @@
+"""One of the other ranks of a training: `python -m robo_ppo.run.rank <run folder> <rank> <count> <port>`.
+
+The main process starts it (`robo_ppo.run.distributed`). Its standard output is for the message of a `UserError` alone;
+its standard input ends when the main process is gone, and then it goes too.
+"""
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+import torch.distributed
+
+from robo_ppo.errors import UserError
+from robo_ppo.run.distributed import PEER_LOST, USER_ERROR, PeerLost, join_ranks
+from robo_ppo.run.train import take_part
+
+
+def main() -> None:
+    """Join, train, and say with the exit code how it ended."""
+    folder, rank, count, port = Path(sys.argv[1]), *map(int, sys.argv[2:])
+    report = os.dup(sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _leave_with_the_main_process()
+    try:
+        take_part(folder, join_ranks(rank, count, port))
+        torch.distributed.destroy_process_group()
+    except UserError as error:
+        os.write(report, str(error).encode())
+        os._exit(USER_ERROR)
+    except PeerLost:
+        os._exit(PEER_LOST)
+
+
+def _leave_with_the_main_process() -> None:
+    def watch() -> None:
+        os.read(sys.stdin.fileno(), 1)
+        os._exit(PEER_LOST)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()
