@@ -141,13 +141,12 @@ class Multirotor(Robot):
         )
 
     def _add_thrust(self, spec: mujoco.MjSpec, site: str, yaw_sign: float) -> None:
-        command = self._motors() if self._action_name == "motors" else self._body_rates()
         actuator = spec.add_actuator(name=f"thrust_{site}", target=site, trntype=mujoco.mjtTrn.mjTRN_SITE)
         actuator.gear[:] = (0, 0, 1, 0, 0, yaw_sign * self._numbers["rotor_torque_per_thrust"])
         actuator.dyntype = mujoco.mjtDyn.mjDYN_FILTEREXACT
         actuator.dynprm[0] = self._numbers["rotor_time_constant"]
         actuator.ctrllimited = True
-        actuator.ctrlrange[:] = (command.lower[0], command.upper[0])
+        actuator.ctrlrange[:] = (self.action.lower[0], self.action.upper[0])
 
     def _add_rate_servo(self, spec: mujoco.MjSpec, axis: str) -> None:
         number = AXES.index(axis)

@@ -5,7 +5,8 @@ vehicle cannot pass through a thin thing between two control steps. All shapes b
 m. The signed distance to a convex body is a convex function of the point, so that along a segment it has one minimum.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,23 +16,12 @@ from robo_ppo.env.rotations import rotate_inverse
 
 def swept_sphere(start: Tensor, end: Tensor, center: Tensor, radius: Tensor) -> Tensor:
     """Smallest signed distance from the segment start → end (..., 3) to a sphere; also to a circle, with (..., 2)."""
-    way, offset = end - start, center - start
-    length_squared = (way * way).sum(-1)
-    t = ((offset * way).sum(-1) / length_squared.clamp_min(1e-12)).clamp(0.0, 1.0)
-    return (offset - t.unsqueeze(-1) * way).norm(dim=-1) - radius
+    return _to_segment((end - start).unbind(-1), (center - start).unbind(-1)) - radius
 
 
 def swept_column(start: Tensor, end: Tensor, center: Tensor, radius: Tensor) -> Tensor:
-    """As `swept_sphere`, for a vertical cylinder from floor to ceiling: center (..., 2), start and end (..., 3).
-
-    Coordinate by coordinate, since sums over a last axis of two numbers take a CPU several times as long.
-    """
-    way_x, way_y = (end - start)[..., :2].unbind(-1)
-    x, y = center[..., 0] - start[..., 0], center[..., 1] - start[..., 1]
-    length_squared = way_x * way_x + way_y * way_y
-    t = ((x * way_x + y * way_y) / length_squared.clamp_min(1e-12)).clamp(0.0, 1.0)
-    x, y = x - t * way_x, y - t * way_y
-    return torch.sqrt(x * x + y * y) - radius
+    """As `swept_sphere`, for a vertical cylinder from floor to ceiling: center (..., 2), start and end (..., 3)."""
+    return _to_segment((end - start)[..., :2].unbind(-1), [center[..., i] - start[..., i] for i in (0, 1)]) - radius
 
 
 def swept_cylinder(start: Tensor, end: Tensor, center: Tensor, quaternion: Tensor, size: Tensor) -> Tensor:
@@ -68,6 +58,20 @@ def swept_capsule(start: Tensor, end: Tensor, center: Tensor, quaternion: Tensor
 def inside_box(position: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     """Distance (...,) to the nearest wall of a room, negative outside; the room is convex, so it needs no sweep."""
     return torch.minimum(position - lower, upper - position).amin(-1)
+
+
+def _to_segment(way: Sequence[Tensor], offset: Sequence[Tensor]) -> Tensor:
+    """Distance (...,) from a point at an offset to the segment that goes a way from the origin.
+
+    Both are given coordinate by coordinate: sums over a last axis of two or three take a CPU several times as long.
+    """
+    t = (_dot(offset, way) / _dot(way, way).clamp_min(1e-12)).clamp(0.0, 1.0)
+    rest = [o - t * w for o, w in zip(offset, way, strict=True)]
+    return torch.sqrt(_dot(rest, rest))
+
+
+def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    return functools.reduce(torch.add, map(torch.mul, a, b))
 
 
 def _to_own_frame(start: Tensor, end: Tensor, center: Tensor, quaternion: Tensor) -> tuple[Tensor, Tensor]:

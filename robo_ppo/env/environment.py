@@ -259,8 +259,7 @@ class Environment:
     def _observe(self, values: dict[str, Tensor], fields: dict[str, Tensor]) -> Observation:
         """Observation of all, after `measured` was read; pushes the memory of the policy's own signals."""
         policy, self._memory = self.onboard.observe(fields | self.measured | self.states | self._memory)
-        critic = torch.cat((policy, concatenate(values | self.states, self.critic)), 1) if self.critic else policy
-        return {"policy": policy, "critic": critic}
+        return self._groups(policy, values | self.states)
 
     def _begin(self, rows: Tensor, observation: Observation) -> None:
         """Begin the next episodes in the given environments (k,) and write their first observation."""
@@ -281,11 +280,10 @@ class Environment:
         self.randomization.apply(self.sim, rows, columns)
         self.sim.forward(rows)
         for name, state in self._declared.items():
-            drawn = columns.get(name)
-            if drawn is None:
-                self.states[name] = self.states[name].index_fill(0, rows, state.initial)
+            if name in columns:
+                _put(self.states, rows, {name: columns[name]})
             else:
-                _put(self.states, name, rows, drawn)
+                self.states[name] = self.states[name].index_fill(0, rows, state.initial)
         if self._action_line is not None:
             low, high = (limit / self.options.control_period for limit in self.options.action_delay)
             self._action_line.begin(
@@ -299,12 +297,9 @@ class Environment:
         leaves = {name: values[rows] for name, values in (self._fields | self.states).items() if name in needed}
         values = self._graph_to_begin(leaves)
         self._keep(rows, values, self._previous_names)
-        self._publish(rows, self.sensors.begin(rows, values, columns, self._generator))
+        _put(self.measured, rows, self.sensors.begin(rows, values, columns, self._generator))
         known = {name: measured[rows] for name, measured in self.measured.items()} | leaves
-        policy, memory = self.onboard.begin(known)
-        for name, kept in memory.items():
-            _put(self._memory, name, rows, kept)
-        self._write_observation(rows, policy, values, observation)
+        self._write_observation(rows, *self.onboard.begin(known), values, observation)
 
     def _advance(
         self,
@@ -321,8 +316,7 @@ class Environment:
         rows = (rewrite.rows & ~ended).nonzero().squeeze(1)
         if not len(rows):
             return observation
-        for name, fresh in rewrite.values.items():
-            _put(self.states, name, rows, fresh[rows])
+        _put(self.states, rows, {name: fresh[rows] for name, fresh in rewrite.values.items()})
 
         def rewritten(name: str) -> bool:
             leaves = self.table.graph_with_previous([name]).leaves
@@ -335,14 +329,12 @@ class Environment:
         # What the vehicle is told changes at once; what it senses keeps the sample that it has.
         told = {name: fresh_values[name] for name in self.measured if rewritten(name)}
         self.sensors.tell(rows, told)
-        self._publish(rows, told)
+        _put(self.measured, rows, told)
         # The controller knows nothing of a rewrite: it goes on from the memory that it had.
         known = leaves | {name: measured[rows] for name, measured in self.measured.items()}
-        policy, remember = self.onboard.observe(known | {name: values[rows] for name, values in memory.items()})
-        for name, kept in remember.items():
-            _put(self._memory, name, rows, kept)
+        observed = self.onboard.observe(known | {name: values[rows] for name, values in memory.items()})
         observation = {name: group.clone() for name, group in observation.items()}
-        self._write_observation(rows, policy, fresh_values, observation)
+        self._write_observation(rows, *observed, fresh_values, observation)
         return observation
 
     def _graph_without_past(self, names: Sequence[str]) -> Graph:
@@ -354,22 +346,26 @@ class Environment:
 
     def _keep(self, rows: Tensor, values: Mapping[str, Tensor], names: Sequence[str]) -> None:
         """Remember, for the next step of some environments, the forces on them and the named signals."""
-        for target, name in self._drives.items():
-            _put(self._driven, target, rows, values[name])
-        for name in names:
-            _put(self._previous, PREVIOUS + name, rows, values[name])
-
-    def _publish(self, rows: Tensor, samples: Mapping[str, Tensor]) -> None:
-        for name, sample in samples.items():
-            _put(self.measured, name, rows, sample)
+        _put(self._driven, rows, {target: values[name] for target, name in self._drives.items()})
+        _put(self._previous, rows, {PREVIOUS + name: values[name] for name in names})
 
     def _write_observation(
-        self, rows: Tensor, policy: Tensor, values: Mapping[str, Tensor], observation: Observation
+        self,
+        rows: Tensor,
+        policy: Tensor,
+        memory: Mapping[str, Tensor],
+        values: Mapping[str, Tensor],
+        observation: Observation,
     ) -> None:
-        observation["policy"][rows] = policy
-        observation["critic"][rows] = (
-            torch.cat((policy, concatenate(values, self.critic)), 1) if self.critic else policy
-        )
+        """Write what some environments observe, and what their controllers remember of it."""
+        _put(self._memory, rows, memory)
+        for name, group in self._groups(policy, values).items():
+            observation[name][rows] = group
+
+    def _groups(self, policy: Tensor, values: Mapping[str, Tensor]) -> Observation:
+        """Both groups: the critic sees what the policy sees, and true signals besides."""
+        critic = torch.cat((policy, concatenate(values, self.critic)), 1) if self.critic else policy
+        return {"policy": policy, "critic": critic}
 
     def _contain_broken_worlds(self, action: Tensor, started: Mapping[str, Tensor]) -> Tensor:
         """Mask of worlds with a state or an action that is not finite; they are put back into the default state."""
@@ -463,6 +459,7 @@ class Environment:
             self._action_line.samples, self._action_line.delay = line["samples"], line["delay"]
 
 
-def _put(tensors: dict[str, Tensor], name: str, rows: Tensor, values: Tensor) -> None:
-    """Replace some rows; a new tensor, since the old one may belong to a transition that was handed out."""
-    tensors[name] = tensors[name].index_copy(0, rows, values.to(tensors[name].dtype))
+def _put(tensors: dict[str, Tensor], rows: Tensor, values: Mapping[str, Tensor]) -> None:
+    """Replace some rows; in new tensors, since the old ones may belong to a transition that was handed out."""
+    for name, fresh in values.items():
+        tensors[name] = tensors[name].index_copy(0, rows, fresh.to(tensors[name].dtype))

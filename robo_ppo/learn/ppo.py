@@ -185,8 +185,7 @@ class PPO:
         minibatches = self._shuffled(batch)
         done = [self._learn(minibatch) for _ in range(settings.epochs) for minibatch in minibatches]
         with torch.no_grad():
-            means = torch.stack([torch.stack(list(statistics.values())) for statistics in done]).mean(0)
-            statistics = dict(zip(done[0], means, strict=True))
+            statistics = {name: torch.stack([step[name] for step in done]).mean() for name in done[0]}
             for name in ("policy", "critic"):
                 self.model.normalizer(name).update(batch[name], batch["weight"], self._mean_over_ranks)
         statistics |= {

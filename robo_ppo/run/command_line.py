@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from robo_ppo.config import EvaluateConfig, RunConfig, register
 from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
-from robo_ppo.run.hydra_errors import explain
+from robo_ppo.run.hydra_errors import explain, explain_half_group
 from robo_ppo.run.output import silence
 
 COMMANDS = ("train", "evaluate")
@@ -89,10 +89,10 @@ def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
             raise
         refuse(explain(error))
     except AssertionError as error:
-        if not composing or "Unexpected type for root" not in str(error):
+        message = explain_half_group(error, sys.argv[1:]) if composing else None
+        if message is None:
             raise
-        parts = " ".join(argument for argument in sys.argv[1:] if argument.startswith("randomization."))
-        refuse(f"{parts}: a part of what has no value; choose the whole first, as in randomization=nominal {parts}")
+        refuse(message)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)

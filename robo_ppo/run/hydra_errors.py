@@ -1,6 +1,7 @@
 """What Hydra and OmegaConf complain of, in one line that names the mistake and what would be right."""
 
 import re
+from collections.abc import Sequence
 
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
@@ -28,6 +29,14 @@ def explain(error: Exception) -> str:
         return f"{cause.full_key}: {_first_line(cause)}"
     lines = [line.strip() for line in str(error).splitlines()]
     return "; ".join(line for line in lines if line and "hydra.cc" not in line)
+
+
+def explain_half_group(error: AssertionError, arguments: Sequence[str]) -> str | None:
+    """The message for a part of `randomization` where the group has no choice yet; None for any other failure."""
+    if "Unexpected type for root" not in str(error):
+        return None
+    parts = " ".join(argument for argument in arguments if argument.startswith("randomization."))
+    return f"{parts}: a part of what has no value; choose the whole first, as in randomization=nominal {parts}"
 
 
 def _unknown_key(error: OmegaConfBaseException) -> str:

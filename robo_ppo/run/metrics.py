@@ -139,6 +139,6 @@ class Progress:
         try:
             self._out.write(f"\r\x1b[2K{line}" if self._is_terminal else f"{line}\n")
             self._out.flush()
-        except BrokenPipeError:  # who reads no more wants the training to go on, not to end
+        except BrokenPipeError:  # the reader has gone, which is no reason to end a training
             silence()
         self._hidden = None

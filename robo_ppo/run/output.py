@@ -1,9 +1,9 @@
-"""Standard output that nobody reads any more."""
+"""Standard output that nobody is to read."""
 
 import os
 import sys
 
 
 def silence() -> None:
-    """Send standard output nowhere from now on: the reader of the pipe has gone."""
+    """Send standard output nowhere from now on, whoever writes to it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

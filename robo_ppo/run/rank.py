@@ -13,6 +13,7 @@ import torch.distributed
 
 from robo_ppo.errors import UserError
 from robo_ppo.run.distributed import PEER_LOST, USER_ERROR, PeerLost, join_ranks
+from robo_ppo.run.output import silence
 from robo_ppo.run.train import take_part
 
 
@@ -20,7 +21,7 @@ def main() -> None:
     """Join, train, and say with the exit code how it ended."""
     folder, rank, count, port = Path(sys.argv[1]), *map(int, sys.argv[2:])
     report = os.dup(sys.stdout.fileno())
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    silence()
     _leave_with_the_main_process()
     try:
         take_part(folder, join_ranks(rank, count, port))

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -113,7 +112,7 @@ def test_numbers_that_must_be_positive(key: str) -> None:
 
 def test_a_reader_who_has_seen_enough_is_no_fault(tmp_path: Path) -> None:
     call = f"set -o pipefail; {sys.executable} {ROOT / 'train.py'} info=true | head -n 1"
-    done = subprocess.run(["bash", "-c", call], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run(["bash", "-c", call], tmp_path)
     assert done.stderr == ""
     assert done.stdout.startswith("uav_nav · crazyflie")
     assert done.returncode in (0, 128 + signal.SIGPIPE)  # the latter, if the reader was gone before the end
