@@ -8,17 +8,18 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint con
 
 # Folders that are imported as robo_ppo.<name> (package-dir in pyproject.toml), and MuJoCo's compiled modules, which come
 # without type stubs: the type checker sees both through links and stubs in $(VENV)/typing.
-MAPPED := conf export robots tasks
+MAPPED := conf export policies robots tasks
 COMPILED := _batch _callbacks _constants _enums _errors _functions _render _rollout _specs _structs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test lint format clean
+.PHONY: help train test lint format docs clean
 
 help:
 	@echo 'make train   set up .venv and train, evaluate, film and export a UAV policy (task=uav_nav)'
 	@echo 'make test    run the tests'
 	@echo 'make lint    check style and types'
+	@echo 'make docs    build the documentation into site/, and check its links'
 	@echo 'make format  format the code and sort its imports'
 	@echo 'make clean   remove everything that was built, .venv included; runs/ stays'
 
@@ -26,7 +27,7 @@ train: $(VENV)/.installed
 	$(BIN)/python train.py task=uav_nav
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.installed-dev $(VENV)/.typing
 	$(BIN)/ruff check .
@@ -37,8 +38,16 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix-only --select I .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.installed-dev
+	rm -rf $(VENV)/source
+	mkdir -p $(VENV)/source/robo_ppo
+	for part in robo_ppo/* $(MAPPED); do \
+		ln -s ../../../$$part $(VENV)/source/robo_ppo/$${part##*/} || exit 1; done
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo 'site/index.html'
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Made when there is none, or when the Python behind it has gone.

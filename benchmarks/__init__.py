@@ -1,1 +1,1 @@
-"""Measurements of speed; figures are ratios from one run, since machines differ and drift."""
+"""Measurements of speed and of learning; figures are ratios from one run, since machines differ and drift."""

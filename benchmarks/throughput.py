@@ -14,8 +14,6 @@ in turn with the others, and the medians are reported. Writes benchmarks/results
 
 import argparse
 import json
-import platform
-import re
 import resource
 import socket
 import statistics
@@ -28,7 +26,10 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import file_name, machine
 from robo_ppo.config import RunConfig
+from robo_ppo.run.compose import compose
+from robo_ppo.run.resolve import resolved
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = ("physics", "environment", "inference", "training", "matrix products")
@@ -42,14 +43,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each part in each repeat")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    config = _compose(arguments.overrides)
+    config = resolved(compose(*arguments.overrides))
     results = measure(config, arguments.repeats, arguments.seconds)
     print(table(results))
     arguments.out.mkdir(parents=True, exist_ok=True)
-    name = re.sub(
-        r"[^a-z0-9]+", "_", f"{results['machine']['processor']}_{results['machine']['cores']}_cores".lower()
-    ).strip("_")
-    path = arguments.out / f"throughput_{name}.json"
+    path = arguments.out / file_name("throughput", results["machine"])
     path.write_text(json.dumps(results, indent=2) + "\n")
     _plot(results, path.with_suffix(".png"))
     print(f"\n{path}")
@@ -126,28 +124,6 @@ def table(results: dict[str, Any]) -> str:
         f"{results['num_envs']} environments, {results['ranks']} ranks, {where['processor']}, {where['cores']} cores"
     )
     return "\n".join(lines)
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    import torch
-
-    from robo_ppo.run.folder import versions
-    from robo_ppo.run.resolve import cores
-
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        found = re.search(r"model name\s*:\s*(.+)", info.read_text())
-        model = found.group(1).strip() if found else model
-    flags = torch.backends.cpu.get_cpu_capability()
-    return {
-        "processor": model,
-        "cores": cores(),
-        "vector_instructions": flags,
-        "system": platform.system(),
-        "versions": versions(),
-    }
 
 
 def _rank(config: RunConfig, rank: int, port: int, barrier: Barrier, queue: Any, repeats: int, seconds: float) -> None:
@@ -276,20 +252,6 @@ def _matrix_products(config: RunConfig, trainer: Any, own: int) -> Callable[[], 
                 torch.mm(a, b, out=out)
 
     return work
-
-
-def _compose(overrides: list[str]) -> RunConfig:
-    from hydra import compose, initialize_config_module
-    from omegaconf import OmegaConf
-
-    from robo_ppo.config import register
-    from robo_ppo.run.main_job import resolved
-
-    register()
-    with initialize_config_module("robo_ppo.conf", version_base=None):
-        config = OmegaConf.to_object(compose("train", overrides))
-    assert isinstance(config, RunConfig)
-    return resolved(config)
 
 
 def _plot(results: dict[str, Any], path: Path) -> None:

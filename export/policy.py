@@ -4,7 +4,7 @@
 `robo_ppo.env.observations.Onboard` that trained), the normaliser, the network's mean, and the scaling to commands. Its
 inputs are measurements and the packed state; the state holds what the controller remembers from step to step.
 
-    bundle = export_policy(path, "uav_nav", environment, model, samples, versions, training)
+    bundle = export_policy(path, "uav_nav", environment.interface, model, samples, versions, training)
 """
 
 import dataclasses
@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from robo_ppo.env.environment import Environment
 from robo_ppo.env.observations import Onboard
 from robo_ppo.env.robot import ActionInterface
+from robo_ppo.env.vector import Interface, VectorEnvironment
 from robo_ppo.errors import UserError
 from robo_ppo.export.bundle import Bundle, read_bundle, write_bundle
 from robo_ppo.export.contract import STATE_IN, STATE_OUT, Array, Contract, Port, StateSlice, Training
@@ -80,7 +80,7 @@ def _like(mask: Tensor, values: Tensor) -> Tensor:
 def export_policy(
     path: Path,
     task: str,
-    environment: Environment,
+    interface: Interface,
     model: ActorCritic,
     samples: Mapping[str, Array],
     versions: Mapping[str, str],
@@ -92,23 +92,23 @@ def export_policy(
     have them one after another: the first become the golden sequence, all of them the comparison. A difference beyond
     `TOLERANCE`, or weights from which no training could go on, are an error, and no file; an earlier one stays.
     """
-    module = OnboardPolicy(environment.onboard, model, environment.task.robot.action).eval()
+    module = OnboardPolicy(interface.onboard, model, interface.action).eval()
     state = torch.zeros(2, sum(module.state_sizes))
-    inputs = {name: torch.as_tensor(samples[name][:2]) for name in environment.onboard.measurements} | {STATE_IN: state}
-    first = {name: samples[name][:GOLDEN_STEPS] for name in environment.onboard.measurements}
-    measured, commanded = ports(environment)
+    inputs = {name: torch.as_tensor(samples[name][:2]) for name in interface.onboard.measurements} | {STATE_IN: state}
+    first = {name: samples[name][:GOLDEN_STEPS] for name in interface.onboard.measurements}
+    measured, commanded = ports(interface)
     graph = to_onnx(module, inputs, module.output_names)
     contract = Contract(
         task=task,
-        robot=environment.task.robot.name,
-        control_period=environment.options.control_period,
+        robot=interface.robot,
+        control_period=interface.control_period,
         inputs=measured,
         outputs=commanded,
         state=tuple(
             StateSlice(name=name, shape=shape, initial=(0.0,) * math.prod(shape))
             for name, shape in module.state_shapes.items()
         ),
-        limits=dict(environment.task.robot.limits),
+        limits=dict(interface.limits or {}),
         versions=versions,
         training=dataclasses.replace(training, learner=beside_the_graph(model, graph)),
         golden=record_golden(module, first, module.output_names[:-1], state[0].numpy()),
@@ -130,19 +130,26 @@ def export_policy(
     return bundle
 
 
-def ports(environment: Environment) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
-    """What a policy of this environment takes from the vehicle, and what it commands."""
-    action = environment.task.robot.action
-    measured = tuple(_input_port(environment, name) for name in environment.onboard.measurements)
-    delay = environment.options.action_delay
+def ports(interface: Interface) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    """What a policy takes from the vehicle, and what it commands."""
+    action = interface.action
+    measured = tuple(_input_port(interface, name) for name in interface.onboard.measurements)
     commanded = tuple(
-        Port(name=name, shape=(), unit=unit, delay=delay, lower=(low,), upper=(high,), note=action.note or None)
+        Port(
+            name=name,
+            shape=(),
+            unit=unit,
+            delay=interface.action_delay,
+            lower=(low,),
+            upper=(high,),
+            note=action.note or None,
+        )
         for name, unit, low, high in zip(action.names, action.units, action.lower, action.upper, strict=True)
     )
     return measured, commanded
 
 
-def measured_sequence(environment: Environment, actions: Sequence[Tensor]) -> dict[str, Array]:
+def measured_sequence(environment: VectorEnvironment, actions: Sequence[Tensor]) -> dict[str, Array]:
     """What every vehicle of an environment measures after a reset and along the given actions, flight by flight.
 
     Of n vehicles and k actions (n, action_size): (n · (k + 1), *shape) by name.
@@ -156,12 +163,12 @@ def measured_sequence(environment: Environment, actions: Sequence[Tensor]) -> di
     # Environment by environment, so that neighbours are steps of one flight.
     return {
         name: torch.stack([step[name] for step in seen], 1).flatten(0, 1).numpy()
-        for name in environment.onboard.measurements
+        for name in environment.interface.onboard.measurements
     }
 
 
-def _input_port(environment: Environment, name: str) -> Port:
-    measured = next(m for m in environment.sensors.layout if m.name == name)
+def _input_port(interface: Interface, name: str) -> Port:
+    measured = next(m for m in interface.sensors if m.name == name)
     errors, rotation = measured.errors, measured.is_rotation
     return Port(
         name=name,

@@ -24,7 +24,7 @@ class MeasurementConfig:
 class ObservationConfig:
     """Signals by name, each with its settings (none yet). The critic sees its own besides what the policy sees."""
 
-    policy: dict[str, dict[str, Any]] = MISSING
+    policy: dict[str, dict[str, Any]] = field(default_factory=dict)
     critic: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -47,9 +47,9 @@ class TaskConfig:
 
     name: str = MISSING
     entry_point: str = MISSING  # module:Class
-    episode_seconds: float = MISSING
-    timestep: float = MISSING  # s, of the physics
-    decimation: int = MISSING  # physics steps in a control step
+    episode_seconds: float = 0.0  # > 0, as the timestep, for a task of signals; other environments know their own
+    timestep: float = 0.0  # s, of the physics
+    decimation: int = 1  # physics steps in a control step
     observation: ObservationConfig = field(default_factory=ObservationConfig)
     measurements: dict[str, MeasurementConfig] = field(default_factory=dict)
     action_delay: list[float] = field(default_factory=lambda: [0.0, 0.0])  # s, uniform, constant in an episode
@@ -61,8 +61,8 @@ class TaskConfig:
 class RobotConfig:
     """With what: the robot and its action interface."""
 
-    entry_point: str = MISSING
-    action: str = MISSING  # one of the robot's action interfaces
+    entry_point: str = ""  # module:Class
+    action: str = ""  # one of the robot's action interfaces
 
 
 @dataclass
@@ -108,10 +108,10 @@ class PPOConfig:
     entropy_coefficient: float = 0.0
     max_gradient_norm: float = 1.0
     learning_rate: float = 1e-3
-    min_learning_rate: float = 1e-4  # the bounds hold where target_kl moves the rate
-    max_learning_rate: float = 5e-3
+    min_learning_rate: float = 1e-4  # as far as target_kl moves the rate
+    max_learning_rate: float = 5e-3  # always an upper bound
     final_max_learning_rate: float = 3e-4  # the upper bound falls to this, linearly over total_steps
-    target_kl: float | None = 0.02
+    target_kl: float | None = 0.02  # null: the rate is learning_rate, within the upper bound
     adam_eps: float = 1e-8
     normalize_advantage: str = "batch"  # batch, minibatch or none
     scale_reward: bool = False
@@ -138,6 +138,20 @@ class EvaluationConfig:
 
 
 @dataclass
+class LoggerConfig:
+    """Where to watch a training; a choice in `conf/logger/` sets its own fields and leaves the others None."""
+
+    name: str = "tensorboard"  # tensorboard, wandb, mlflow or none
+    project: str | None = None  # wandb
+    entity: str | None = None  # wandb
+    mode: str | None = None  # wandb: online, offline or disabled
+    group: str | None = None  # wandb
+    tags: list[str] | None = None  # wandb
+    tracking_uri: str | None = None  # mlflow
+    experiment: str | None = None  # mlflow
+
+
+@dataclass
 class RunConfig:
     """A whole run: `python train.py`."""
 
@@ -150,6 +164,8 @@ class RunConfig:
     ppo: PPOConfig = field(default_factory=PPOConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    env_id: str = ""  # of task=gymnasium
     seed: int = 0
     device: str = "cpu"
     num_envs: int = 4096
@@ -160,6 +176,7 @@ class RunConfig:
     runs: str = "runs"  # folder of all runs
     resume: str | None = None  # a run to continue
     init: str | None = None  # a run or bundle whose policy to start from
+    debug: bool = False  # check every signal and term of every step
     info: bool = False  # print what would be trained, and stop
 
 
@@ -177,8 +194,25 @@ class EvaluateConfig:
     randomization: RandomizationConfig | None = None  # None: as in training
 
 
+@dataclass
+class PlayConfig(RunConfig):
+    """`play.py`: what to fly live. Without a run, a bundle or a dump it is the composed task, as in training."""
+
+    run: str | None = None  # a run's folder, or "latest"
+    bundle: str | None = None  # or a policy.onnx, or the name of a shipped policy
+    dump: str | None = None  # or a world that broke in training: <run>/broken_worlds/….pt
+    agent: str | None = None  # policy, zero or random; None: policy
+    episode: int = 0  # the first one
+    split: str = "test"
+    host: str = "127.0.0.1"
+    port: int = 8080
+    open: bool = True  # show the page in the browser
+    view: bool = True  # serve a page at all; without one, a dump is printed alone
+
+
 def register() -> None:
     """Make the schemas known to Hydra."""
     store = ConfigStore.instance()
     store.store(name="train_schema", node=RunConfig)
     store.store(name="evaluate_schema", node=EvaluateConfig)
+    store.store(name="play_schema", node=PlayConfig)

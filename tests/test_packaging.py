@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-MAPPED = ("conf", "export", "robots", "tasks")
+MAPPED = ("conf", "export", "policies", "robots", "tasks")
 FOLDERS = ("robo_ppo", *MAPPED)
 IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
 

@@ -1,17 +1,18 @@
 """From a configuration to an environment: names become classes, functions and graphs, and mistakes become messages.
 
-environment = build(config, split="train", num_envs=1024)
+environment = build(config, split="train", num_envs=1024)               # of a task of signals
+environment = make_environment(config, split="train", num_envs=1024)    # of whatever task.entry_point names
 """
 
 import dataclasses
-import importlib
-from typing import Any, TypeVar
+from typing import Any
 
 import mujoco
 import numpy as np
 import torch
 
 from robo_ppo.config import MeasurementConfig, RunConfig, TaskConfig
+from robo_ppo.env.classes import check_robot, load_class, scenes_of
 from robo_ppo.env.environment import Environment, EnvironmentOptions
 from robo_ppo.env.measurements import Measured, Sensors, scaled
 from robo_ppo.env.observations import Onboard
@@ -21,12 +22,48 @@ from robo_ppo.env.robot import Robot
 from robo_ppo.env.scenes import Columns, Split, build_bank, stream_of
 from robo_ppo.env.signals import Leaf, SignalTable, State, collect
 from robo_ppo.env.task import SUCCESS, Task
+from robo_ppo.env.vector import ForeignEnvironment, VectorEnvironment
 from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.sim.mujoco_cpu import MujocoCpu
 
 TRAINING_SCENES = 8192
 LAST_ACTION = "last_action"
-Base = TypeVar("Base")
+
+
+def make_environment(
+    config: RunConfig,
+    split: Split,
+    num_envs: int,
+    *,
+    episodes: int = TRAINING_SCENES,
+    rank: int = 0,
+    ranks: int = 1,
+    recorded: bool = False,
+) -> VectorEnvironment:
+    """The configured environment: `task.entry_point` names a `Task`, or a class that makes environments of its own.
+
+    The parameters are those of `build`; `recorded` computes also what an evaluation reports and shows.
+    """
+    if is_foreign(config):
+        return make_foreign(config, split, num_envs, rank=rank, ranks=ranks)
+    extra = make_task(config).recorded() if recorded else ()
+    return build(config, split, num_envs, episodes=episodes, rank=rank, ranks=ranks, extra_signals=extra)
+
+
+def is_foreign(config: RunConfig) -> bool:
+    """Whether the configured environments are simulated by another library."""
+    return _foreign_class(config) is not None
+
+
+def make_foreign(
+    config: RunConfig, split: Split, num_envs: int, *, rank: int = 0, ranks: int = 1, film: bool = False
+) -> ForeignEnvironment:
+    """The configured environments of another library; `film` makes them such that they can be drawn."""
+    foreign = _foreign_class(config)
+    if foreign is None:
+        raise UserError(f"{config.task.name} is a task of signals; its environments are not another library's")
+    settings = _settings(foreign.Settings, config.task.settings)
+    return foreign.make(settings, split, config.seed, num_envs, rank=rank, ranks=ranks, film=film)
 
 
 def build(
@@ -54,7 +91,9 @@ def build(
     spec = robot.spec()
     spec.option.timestep = settings.timestep
     spec.compiler.discardvisual = True  # what is only to be looked at need not move with the physics
-    sim = _simulation(config, spec.compile(), num_envs)
+    model = spec.compile()
+    check_robot(robot, model)
+    sim = _simulation(config, model, num_envs)
 
     randomization = Randomization(config.randomization, robot.parameters())
     reward = Reward(config.reward, task.terms(), sim.device)
@@ -77,6 +116,7 @@ def build(
         stream=stream_of(split, config.seed),
         random_first_ages=split == "train",
         action_delay=(low * factor, high * factor),
+        debug=config.debug,
         rank=rank,
         ranks=ranks,
     )
@@ -84,7 +124,8 @@ def build(
     def draw_action_delay(rng: np.random.Generator, count: int) -> Columns:
         return {"action_delay": rng.random(count, dtype=np.float32)}
 
-    draws = {"scene": task.scenes, "action_delay": draw_action_delay, **randomization.draws(), **sensors.draws()}
+    scenes = scenes_of(task, states, model)
+    draws = {"scene": scenes, "action_delay": draw_action_delay, **randomization.draws(), **sensors.draws()}
     bank = build_bank(draws, split, config.seed, episodes, sim.device)
     return Environment(
         sim, task, table, states, onboard, critic, sensors, reward, randomization, bank, options, extra_signals
@@ -145,12 +186,12 @@ def _check_observation(settings: TaskConfig) -> None:
 
 
 def _check_times(settings: TaskConfig) -> None:
-    if not settings.timestep > 0 or settings.decimation < 1:
-        raise UserError(
-            f"task.timestep must be positive and task.decimation at least 1, not {settings.timestep} and "
-            f"{settings.decimation}"
-        )
-    if not settings.episode_seconds >= settings.timestep * settings.decimation:
+    for key in ("episode_seconds", "timestep"):
+        if not 0.0 < getattr(settings, key) < float("inf"):
+            raise UserError(f"task.{key} must be greater than 0, not {getattr(settings, key)}")
+    if settings.decimation < 1:
+        raise UserError(f"task.decimation must be at least 1, not {settings.decimation}")
+    if settings.episode_seconds < settings.timestep * settings.decimation:
         raise UserError(f"task.episode_seconds={settings.episode_seconds} is less than one control step")
 
 
@@ -166,7 +207,10 @@ def _check_ends(table: SignalTable, task: Task) -> None:
     for name in graph.outputs:
         if shapes[name] != () or values[name].dtype != torch.bool:
             kind = str(values[name].dtype).removeprefix("torch.")
-            raise UserError(f"'{name}' ends episodes: it must be one bool per environment, not {kind} {shapes[name]}")
+            raise UserError(
+                f"'{name}' ends episodes: it must be one bool per environment, not {kind} {shapes[name]}"
+                f"{table.defined_at(name)}"
+            )
 
 
 def _settings(schema: type, given: dict[str, Any]) -> object:
@@ -200,19 +244,26 @@ def _kind(default: object) -> str:
 
 
 def _robot_class(config: RunConfig) -> type[Robot]:
-    return _load(config.robot.entry_point, Robot, "robot.entry_point")
+    return load_class(config.robot.entry_point, Robot, "robot.entry_point")
 
 
 def _task_class(config: RunConfig) -> type[Task]:
-    return _load(config.task.entry_point, Task, "task.entry_point")
+    return load_class(config.task.entry_point, Task, "task.entry_point")
 
 
-def _load(entry_point: str, base: type[Base], key: str) -> type[Base]:
-    module, _, name = entry_point.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{key}={entry_point}: {error}; it must be 'module:Class'") from error
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise UserError(f"{key}={entry_point} is not a {base.__name__}")
+def _foreign_class(config: RunConfig) -> type[ForeignEnvironment] | None:
+    """The class that `task.entry_point` names, if it brings its own environments; then nothing of ours applies."""
+    found = load_class(config.task.entry_point, object, "task.entry_point")
+    if not issubclass(found, ForeignEnvironment):
+        return None
+    ours = {
+        "robot": config.robot.entry_point,
+        "reward": config.reward,
+        "randomization.parameters": config.randomization.parameters,
+        "task.observation": config.task.observation.policy or config.task.observation.critic,
+        "task.measurements": config.task.measurements,
+    }
+    for key, given in ours.items():
+        if given:
+            raise UserError(f"{key} is for tasks of signals; {config.task.name} brings its own, so it cannot apply")
     return found

@@ -18,58 +18,21 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
+from robo_ppo.env.checks import SignalChecks
 from robo_ppo.env.measurements import DelayLine, Sensors
 from robo_ppo.env.observations import Onboard, concatenate
 from robo_ppo.env.randomization import Randomization
 from robo_ppo.env.rewards import Reward
 from robo_ppo.env.scenes import SceneBank, seed_of
 from robo_ppo.env.signals import PREVIOUS, Graph, SignalTable, State
-from robo_ppo.env.task import SUCCESS, Task
+from robo_ppo.env.task import SUCCESS, Metric, Rewrite, Task
+from robo_ppo.env.vector import BrokenWorld, Interface, Observation, Totals, Transition, VectorEnvironment
 from robo_ppo.sim.simulation import Simulation
 
-Observation = dict[str, Tensor]
 REPLAYED = ("qpos", "qvel", "act")  # fields that, with the command and the forces, determine the next step
 LARGEST = 1e10  # a state beyond it is as good as infinite, as in MuJoCo (mjMAXVAL)
-
-
-@dataclass(frozen=True)
-class Transition:
-    """What one step did, for every environment."""
-
-    observation: Observation  # of the next step; of a new episode where one began
-    final_observation: Observation  # of this step, before anything was reset
-    reward: Tensor  # (num_envs,)
-    terminated: Tensor  # (num_envs,) bool: success, failure or a broken world
-    truncated: Tensor  # (num_envs,) bool: out of time
-    valid: Tensor  # (num_envs,) bool: the world was finite; learn from these alone
-    values: dict[str, Tensor]  # all signals and states of the step: true values, before anything was reset
-
-
-@dataclass(frozen=True)
-class BrokenWorld:
-    """A world that became non-finite, with what is needed to replay its last step.
-
-    `state` holds the simulation's and the environment's state before the step, the command and the forces that were
-    applied, and the curriculum's level; the episode's id gives its parameters (`robo_ppo.env.scenes`).
-    """
-
-    episode: int
-    step: int
-    first_field: str
-    state: dict[str, Tensor]
-
-
-@dataclass
-class Totals:
-    """Sums over the episodes that ended since the last `take_totals`, zero-dimensional or (num_terms,)."""
-
-    episodes: Tensor
-    returns: Tensor
-    steps: Tensor
-    outcomes: dict[str, Tensor]
-    terms: Tensor
-    broken: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,6 +46,7 @@ class EnvironmentOptions:
     stream: tuple[int, int]  # of the sensors' noise: `robo_ppo.env.scenes.stream_of`
     random_first_ages: bool
     action_delay: tuple[float, float] = (0.0, 0.0)  # s
+    debug: bool = False  # check every signal of every step
     rank: int = 0  # of `ranks` processes that share the episodes: this one runs rank, rank + ranks, rank + 2·ranks, …
     ranks: int = 1
 
@@ -98,8 +62,8 @@ class _Episode:
     next_id: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
 
 
-class Environment:
-    """`num_envs` environments in step; all arguments are made by `robo_ppo.env.build`."""
+class Environment(VectorEnvironment):
+    """Environments of one task on our own physics; all arguments are made by `robo_ppo.env.build`."""
 
     def __init__(
         self,
@@ -119,7 +83,19 @@ class Environment:
         self.sim, self.task, self.table, self.onboard, self.reward = sim, task, table, onboard, reward
         self.sensors, self.randomization, self.bank, self.options = sensors, randomization, bank, options
         self.num_envs, self.device = options.num_envs, sim.device
-        self.action_size = task.robot.action.size
+        self.max_episode_steps = options.max_episode_steps
+        self.term_names = reward.names
+        self.outcome_names = (SUCCESS, "broken", *task.failures, "timeout")
+        robot = task.robot
+        self.interface = Interface(
+            robot.name,
+            options.control_period,
+            onboard,
+            sensors.layout,
+            robot.action,
+            options.action_delay,
+            robot.limits,
+        )
         self.critic = critic
         self._declared = dict(states)
         self._drives = task.robot.drives()
@@ -130,9 +106,14 @@ class Environment:
         followed = [s.follows for s in states.values() if s.follows is not None]
         everything = [*observed, *ends, *reward.outputs, *followed, *task.advance_signals(), *extra_signals]
         self._graph = table.graph_with_previous(everything)
+        self._checks = SignalChecks(table, self._graph) if options.debug else None
+        self._onboard_checks = SignalChecks(table, onboard.graph) if options.debug else None
         self._previous_names = self._graph.previous
         self._observed = tuple(observed)
         self._graphs_without_past: dict[tuple[str, ...], Graph] = {}
+        shapes = onboard.sizes | table.shapes(table.graph(critic))
+        self.observed = tuple(n for n in (*onboard.signals, *critic) for _ in range(torch.Size(shapes[n]).numel()))
+        self.observation_sizes = {"policy": onboard.size, "critic": len(self.observed)}
         randomization.prepare(sim)
         self._generator = torch.Generator(self.device)
         self._allocate()
@@ -167,17 +148,8 @@ class Environment:
         """Names of all signals that every step computes."""
         return {*self.states, *self._graph.leaves, *(step.name for step in self._graph.steps)}
 
-    @property
-    def observation_sizes(self) -> dict[str, int]:
-        """Length of the observation of each group."""
-        extra = self.table.shapes(self.table.graph(self.critic)) if self.critic else {}
-        return {
-            "policy": self.onboard.size,
-            "critic": self.onboard.size + sum(torch.Size(extra[name]).numel() for name in self.critic),
-        }
-
+    @override
     def reset(self, first_id: int = 0) -> Observation:
-        """Begin an episode everywhere, with the ids `first_id`, `first_id + 1`, … (of this rank's)."""
         self._generator.manual_seed(seed_of("sensors", *self.options.stream, first_id, self.options.rank))
         self.episode.next_id = torch.tensor(first_id, device=self.device)
         everyone = torch.arange(self.num_envs, device=self.device)
@@ -192,12 +164,9 @@ class Environment:
         self.totals = self._no_totals()
         return observation
 
-    def step(self, action: Tensor, *, restart: bool = True) -> Transition:
-        """Advance every environment by one control step; actions (num_envs, action_size) beyond [-1, 1] are clipped.
-
-        Without `restart`, no new episode follows one that ended: its world just goes on, means nothing any more, and
-        enters no totals.
-        """
+    @override
+    def step(self, action: Tensor, *, restart: bool = True, by_hand: Rewrite | None = None) -> Transition:
+        """As in every environment; `by_hand` are states that a person changes, after what the task advances."""
         action = action.clamp(-1.0, 1.0)
         # Where every world stood before, to replay one that breaks in this step.
         started = self.states | {name: self.sim.bind(name).clone() for name in REPLAYED}
@@ -213,6 +182,8 @@ class Environment:
         # Copies of the fields: the simulation's own tensors change with its next step or reset.
         fields = {name: values.clone() for name, values in self._fields.items()}
         values = self.states | self._graph(fields | self.states | self._previous)
+        if self._checks is not None:
+            self._checks.check(values, self.episode.age, self.episode.id)
         ended_well = values[SUCCESS] & ~broken
         failed = broken.clone()
         for name in self.task.failures:
@@ -243,13 +214,31 @@ class Environment:
             self._account(values, ended, ended_well, broken, rows)
             observation = {name: group.clone() for name, group in final.items()}
             self._begin(rows, observation)
-        observation = self._advance(values, ended, before, memory, observation)
+        for rewrite in (self.task.advance(values), by_hand):
+            if rewrite is not None:
+                observation = self._rewrite(rewrite, ended, before, memory, observation)
         return Transition(observation, final, reward, terminated, truncated, ~broken, values)
 
+    @override
     def take_totals(self) -> Totals:
-        """Sums over the episodes that ended since the last call."""
         totals, self.totals = self.totals, self._no_totals()
         return totals
+
+    @override
+    def unfinished_terms(self) -> Tensor:
+        return self.episode.terms.sum(1)
+
+    @override
+    def episode_ids(self) -> Tensor:
+        return self.episode.id.clone()
+
+    @override
+    def metrics(self) -> dict[str, Metric]:
+        return self.task.metrics()
+
+    @override
+    def scene_statistics(self) -> dict[str, float]:
+        return self.task.scene_statistics(self.bank.columns)
 
     def signals_now(self, names: Sequence[str]) -> dict[str, Tensor]:
         """Signals of the present state, with the fields and states behind them, (num_envs, …) by name."""
@@ -258,7 +247,10 @@ class Environment:
 
     def _observe(self, values: dict[str, Tensor], fields: dict[str, Tensor]) -> Observation:
         """Observation of all, after `measured` was read; pushes the memory of the policy's own signals."""
-        policy, self._memory = self.onboard.observe(fields | self.measured | self.states | self._memory)
+        known = fields | self.measured | self.states | self._memory
+        if self._onboard_checks is not None:
+            self._onboard_checks.check(self.onboard.graph(known), self.episode.age, self.episode.id)
+        policy, self._memory = self.onboard.observe(known)
         return self._groups(policy, values | self.states)
 
     def _begin(self, rows: Tensor, observation: Observation) -> None:
@@ -301,18 +293,15 @@ class Environment:
         known = {name: measured[rows] for name, measured in self.measured.items()} | leaves
         self._write_observation(rows, *self.onboard.begin(known), values, observation)
 
-    def _advance(
+    def _rewrite(
         self,
-        values: Mapping[str, Tensor],
+        rewrite: Rewrite,
         ended: Tensor,
         before: dict[str, Tensor],
         memory: Mapping[str, Tensor],
         observation: Observation,
     ) -> Observation:
-        """Let the task change its states; compute what depends on them again, with a past one step old."""
-        rewrite = self.task.advance(values)
-        if rewrite is None:
-            return observation
+        """Change states; compute what depends on them again, with a past one step old."""
         rows = (rewrite.rows & ~ended).nonzero().squeeze(1)
         if not len(rows):
             return observation
@@ -381,8 +370,8 @@ class Environment:
         return broken
 
     def _dump(self, row: int, started: Mapping[str, Tensor]) -> BrokenWorld:
-        # An action that is not finite breaks the world, not the other way round.
-        now = {name: self.sim.bind(name)[row] for name in ("ctrl", "qpos", "qvel")}
+        # An action that is not finite breaks the world, not the other way round; and velocities move the positions.
+        now = {name: self.sim.bind(name)[row] for name in ("ctrl", "qvel", "qpos")}
         first = next((name for name, value in now.items() if not bool((value.abs() < LARGEST).all())), "ctrl")
         applied = {"ctrl": now["ctrl"], **{name: values[row] for name, values in self._driven.items()}}
         state = {name: values[row] for name, values in started.items()} | applied | {"level": self.level}
@@ -395,11 +384,20 @@ class Environment:
         totals.returns += self.episode.returns[rows].sum()
         totals.steps += self.episode.age[rows].sum()
         totals.terms += self.episode.terms[:, rows].sum(1)
-        for name, mask in self.outcomes(values, ended, well, broken).items():
+        for name, mask in self._ended_how(values, ended, well, broken).items():
             totals.outcomes[name] += mask.sum()
 
-    def outcomes(self, values: Mapping[str, Tensor], ended: Tensor, well: Tensor, broken: Tensor) -> dict[str, Tensor]:
-        """How each episode ended (num_envs,) bool, by name; exactly one holds where `ended` does."""
+    @override
+    def outcomes(self, transition: Transition) -> dict[str, Tensor]:
+        ended = transition.terminated | transition.truncated
+        well = ended & transition.valid & transition.values[SUCCESS]
+        for failure in self.task.failures:
+            well &= ~transition.values[failure]
+        return self._ended_how(transition.values, ended, well, ~transition.valid)
+
+    def _ended_how(
+        self, values: Mapping[str, Tensor], ended: Tensor, well: Tensor, broken: Tensor
+    ) -> dict[str, Tensor]:
         masks = {SUCCESS: well}
         rest = ended & ~well
         masks["broken"] = rest & broken
@@ -414,17 +412,11 @@ class Environment:
         def zero() -> Tensor:
             return torch.zeros((), device=self.device)
 
-        names = [SUCCESS, "broken", *self.task.failures, "timeout"]
-        return Totals(
-            zero(),
-            zero(),
-            zero(),
-            {name: zero() for name in names},
-            torch.zeros(len(self.reward.names), device=self.device),
-        )
+        outcomes = {name: zero() for name in self.outcome_names}
+        return Totals(zero(), zero(), zero(), outcomes, torch.zeros(len(self.term_names), device=self.device))
 
+    @override
     def snapshot(self) -> dict[str, Tensor]:
-        """All that an exact continuation needs, but for the last observation, which the caller holds."""
         parts: dict[str, Mapping[str, Tensor]] = {
             "sim": self.sim.snapshot(),
             "sensors": self.sensors.snapshot(),
@@ -440,8 +432,9 @@ class Environment:
             parts["action_line"] = {"samples": self._action_line.samples, "delay": self._action_line.delay}
         return {f"{part}:{name}": value.clone() for part, values in parts.items() for name, value in values.items()}
 
+    @override
     def restore(self, snapshot: Mapping[str, Tensor]) -> None:
-        """Continue from a snapshot, bit for bit on a CPU."""
+        """Continue bit for bit on a CPU."""
 
         def part(name: str) -> dict[str, Tensor]:
             return {k.removeprefix(name + ":"): v.clone() for k, v in snapshot.items() if k.startswith(name + ":")}

@@ -10,7 +10,7 @@ controller sees the last sample again). Rotations are disturbed by a rotation ve
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,9 +69,9 @@ class DelayLine:
 class Sensors:
     """All measurements of a task, for every environment."""
 
-    def __init__(self, layout: list[Measured], control_period: float, num_envs: int, device: torch.device) -> None:
+    def __init__(self, layout: Sequence[Measured], control_period: float, num_envs: int, device: torch.device) -> None:
         # Only what is disturbed costs anything.
-        self.layout = layout
+        self.layout = tuple(layout)
         self._disturbed = [m for m in layout if m.errors.noise > 0 or m.errors.bias > 0]
         sizes = [m.error_size for m in self._disturbed]
         self._error_slices = dict(zip([m.name for m in self._disturbed], _slices(sizes), strict=True))

@@ -21,6 +21,8 @@ Keyword-only parameters of a function are settings (numbers from the configurati
 
 import functools
 import inspect
+import traceback
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -38,10 +40,14 @@ PREVIOUS = "previous_"
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a signal is: its unit ("1" for a pure number, "quaternion" for a rotation) and its frame ("" where none)."""
+    """What a signal is: its unit ("1" for a pure number, "quaternion" for a rotation) and its frame ("" where none).
+
+    `range` is what it can be, both ends included; `debug=true` checks it.
+    """
 
     unit: str = "1"
     frame: str = ""
+    range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,17 +95,21 @@ class Signal:
     is_measurement: bool = False
 
 
-def signal(*, unit: str = "1", frame: str = "") -> Callable[[Function], Function]:
+def signal(
+    *, unit: str = "1", frame: str = "", range: tuple[float, float] | None = None
+) -> Callable[[Function], Function]:
     """Mark a pure function of signals as a signal of its own name."""
-    return _mark(Quantity(unit, frame), is_measurement=False)
+    return _mark(Quantity(unit, frame, range), is_measurement=False)
 
 
-def measurement(*, unit: str = "1", frame: str = "") -> Callable[[Function], Function]:
+def measurement(
+    *, unit: str = "1", frame: str = "", range: tuple[float, float] | None = None
+) -> Callable[[Function], Function]:
     """Mark a function as what the real vehicle senses, estimates or is told.
 
     Its value in simulation is computed from fields and states; on the vehicle it is an input of the policy.
     """
-    return _mark(Quantity(unit, frame), is_measurement=True)
+    return _mark(Quantity(unit, frame, range), is_measurement=True)
 
 
 def _mark(quantity: Quantity, is_measurement: bool) -> Callable[[Function], Function]:
@@ -159,11 +169,23 @@ def _is_of(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
-def where(function: SignalFunction) -> str:
+def where(function: Callable[..., object]) -> str:
     """File and line of a function, for messages."""
-    inner = function.func if isinstance(function, functools.partial) else function
-    code = getattr(inspect.unwrap(inner), "__code__", None)
+    code = _code(function)
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function)
+
+
+def where_it_failed(function: Callable[..., object], error: BaseException) -> str:
+    """File and line that an exception left a function at: the last one that is in the function's own file."""
+    code = _code(function)
+    frames = traceback.walk_tb(error.__traceback__)
+    own = [line for frame, line in frames if code is not None and frame.f_code.co_filename == code.co_filename]
+    return f"{code.co_filename}:{own[-1]}" if code is not None and own else where(function)
+
+
+def _code(function: Callable[..., object]) -> types.CodeType | None:
+    inner = function.func if isinstance(function, functools.partial) else function
+    return getattr(inspect.unwrap(inner), "__code__", None)
 
 
 @dataclass(frozen=True)
@@ -175,10 +197,20 @@ class Graph:
     steps: tuple[Signal, ...]
 
     def __call__(self, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Values of the leaves and of every step, by name; all tensors have the same number of rows."""
+        """Values of the leaves and of every step, by name; all tensors have the same number of rows.
+
+        What a function raises becomes a `UserError` that names the signal and the line.
+        """
         values = {name: leaves[name] for name in self.leaves}
-        for step in self.steps:
-            values[step.name] = step.function(*[values[name] for name in step.inputs])
+        step = None
+        try:  # around the loop, where it costs nothing
+            for step in self.steps:
+                values[step.name] = step.function(*[values[name] for name in step.inputs])
+        except UserError:
+            raise
+        except Exception as error:
+            assert step is not None
+            raise _failure(step, values, error) from error
         return values
 
     @property
@@ -187,13 +219,30 @@ class Graph:
         return tuple(leaf.removeprefix(PREVIOUS) for leaf in self.leaves if leaf.startswith(PREVIOUS))
 
 
+def _failure(step: Signal, values: Mapping[str, Tensor], error: Exception) -> UserError:
+    """What to say when a signal's function raised: which one, on what, why, and at which line of it."""
+    given = ", ".join(f"{name} {tuple(values[name].shape)}" for name in step.inputs)
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if "meta" in reason and any(values[name].is_meta for name in step.inputs):
+        # Nothing is wrong with its numbers: there are none.
+        reason = (
+            f"a tensor that it makes is not where its signals are; make it with {step.inputs[0]}.new_tensor(…)"
+            if "expected device" in reason
+            else "it looks at single numbers, but all environments are computed at once; use torch.where"
+        )
+    return UserError(f"'{step.name}' fails on {given or 'nothing'}: {reason} ({where_it_failed(step.function, error)})")
+
+
 class SignalTable:
     """Every signal that a task, its robot and its terms define, and the leaves that they start from."""
 
     def __init__(self, signals: Mapping[str, Signal], leaves: Mapping[str, Leaf]) -> None:
         clash = sorted(set(signals) & set(leaves))
         if clash:
-            raise UserError(f"'{clash[0]}' is a state or a field of the simulation and also a function; rename one")
+            raise UserError(
+                f"'{clash[0]}' is a state or a field of the simulation and also a function; rename one "
+                f"({where(signals[clash[0]].function)})"
+            )
         self.signals = dict(signals)
         self.leaves = dict(leaves)
 
@@ -251,7 +300,7 @@ class SignalTable:
             if value.ndim == 0 or value.shape[0] != 3 or other.shape[0] != 5 or value.shape[1:] != other.shape[1:]:
                 raise UserError(
                     f"'{name}' must have one row for each environment, (num_envs, ...), but with 3 environments it has "
-                    f"the shape {tuple(value.shape)}{self._defined_at(name)}"
+                    f"the shape {tuple(value.shape)}{self.defined_at(name)}"
                 )
         return {name: tuple(value.shape[1:]) for name, value in sizes[0].items()}
 
@@ -261,11 +310,12 @@ class SignalTable:
         for step in graph.steps:
             try:
                 values[step.name] = step.function(*[values[name] for name in step.inputs])
-            except (RuntimeError, TypeError, IndexError, ValueError) as error:
-                given = ", ".join(f"{name} {tuple(values[name].shape)}" for name in step.inputs)
-                raise UserError(f"'{step.name}' fails on {given}: {error}{self._defined_at(step.name)}") from error
+            except UserError:
+                raise
+            except Exception as error:
+                raise _failure(step, values, error) from error
             if not isinstance(values[step.name], Tensor):
-                raise UserError(f"'{step.name}' must return a tensor{self._defined_at(step.name)}")
+                raise UserError(f"'{step.name}' must return a tensor{self.defined_at(step.name)}")
         return values
 
     def _meta(self, name: str, rows: int) -> Tensor:
@@ -275,10 +325,13 @@ class SignalTable:
             return torch.empty((rows, *leaf.shape), dtype=leaf.dtype, device="meta")
         # A measurement on board, or the value of a computed signal one step earlier: as it is when computed now.
         if base in self.graph_with_previous([base]).previous:
-            raise UserError(f"'{base}' needs its own previous value; declare a state that follows it instead")
+            raise UserError(
+                f"'{base}' needs its own previous value; declare a state that follows it instead{self.defined_at(base)}"
+            )
         return self.on_meta(self.graph([base]), rows)[base]
 
-    def _defined_at(self, name: str) -> str:
+    def defined_at(self, name: str) -> str:
+        """Where a signal's function is, in brackets, to end a message with; nothing for a leaf."""
         return f" ({where(self.signals[name].function)})" if name in self.signals else ""
 
 
@@ -299,7 +352,8 @@ class _Resolver:
 
     def visit(self, name: str, path: Sequence[str]) -> None:
         if name in path:
-            raise UserError(f"signals need each other in a circle: {' → '.join([*path, name])}")
+            place = where(self.table.signals[name.removeprefix(PREVIOUS)].function)
+            raise UserError(f"signals need each other in a circle: {' → '.join([*path, name])} ({place})")
         if name in self.done:
             return
         self.done.add(name)

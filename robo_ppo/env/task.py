@@ -36,6 +36,16 @@ class Rewrite:
     values: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class CommandRange:
+    """One number of a state, and the lowest and highest value that a person may give it."""
+
+    state: str
+    low: float
+    high: float
+    index: int = 0  # of the state's numbers
+
+
 SUCCESS = "success"
 """Every task has this signal (num_envs,) bool; it ends an episode well."""
 
@@ -96,6 +106,19 @@ class Task(ABC):
 
     def readings(self) -> dict[str, str]:
         """Numbers worth showing beside a film: label with unit → signal (num_envs,)."""
+        return {}
+
+    def recorded(self) -> tuple[str, ...]:
+        """Signals that must be computed besides what the task needs, to record whole episodes with their metrics."""
+        metrics = [metric.signal for metric in self.metrics().values()]
+        return tuple(dict.fromkeys([self.position_signal(), *metrics, *self.readings().values(), "qpos"]))
+
+    def handles(self) -> dict[str, str]:
+        """What a person may drag about in the live view: label → state (num_envs, 3), a position in the world frame."""
+        return {}
+
+    def commands(self) -> dict[str, CommandRange]:
+        """What a person may steer in the live view, as with a stick: label with unit → a number of a state."""
         return {}
 
     def position_signal(self) -> str:

@@ -10,7 +10,8 @@
 
 One iteration is `horizon` steps of every environment, then `epochs` passes over them in shuffled minibatches. The
 learning rate follows the divergence between the old and the new policy, in every minibatch before its step: too far,
-and it falls by a third; not far enough, and it rises by half. Nothing here writes a file or prints.
+and it falls by a third; not far enough, and it rises by half. Without `target_kl` it is constant, as far as its upper
+bound allows, which the caller may lower on the way. Nothing here writes a file or prints.
 """
 
 from collections.abc import Callable
@@ -238,6 +239,7 @@ class PPO:
     def _adapt_learning_rate(self, kl: Tensor) -> None:
         settings = self.settings
         if settings.target_kl is None:
+            self.learning_rate.copy_(self.max_learning_rate.clamp_max(settings.learning_rate))
             return
         rate = torch.where(kl > 2.0 * settings.target_kl, self.learning_rate / 1.5, self.learning_rate)
         rate = torch.where(kl < 0.5 * settings.target_kl, rate * 1.5, rate)

@@ -1,4 +1,4 @@
-"""The command line: `train.py`, `evaluate.py`, and `robo-ppo train|evaluate` where the package is installed.
+"""The command line: `train.py`, `evaluate.py`, `play.py`, and `robo-ppo train|evaluate|play|new` where it is installed.
 
 Hydra composes the configuration from `conf/` and the arguments. A person's mistake ends in one message and exit code 2;
 nothing heavy has been imported by then if the mistake is in the configuration.
@@ -21,24 +21,26 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from robo_ppo.config import EvaluateConfig, RunConfig, register
+from robo_ppo.config import EvaluateConfig, PlayConfig, RunConfig, register
 from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
+from robo_ppo.run import search_path
 from robo_ppo.run.hydra_errors import explain, explain_half_group
 from robo_ppo.run.output import silence
 
-COMMANDS = ("train", "evaluate")
+_USAGE = (
+    "usage: robo-ppo train|evaluate|play [key=value …]   (robo-ppo train --help lists the keys)\n"
+    "       robo-ppo new <my_project>                    (write a project with a task of your own)"
+)
 
 
 def main() -> None:
     """`robo-ppo <command> …`."""
-    if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
-        print(
-            f"usage: robo-ppo {'|'.join(COMMANDS)} [key=value …]; robo-ppo train --help lists the keys", file=sys.stderr
-        )
+    commands = {"train": train, "evaluate": evaluate, "play": play, "new": new}
+    if len(sys.argv) < 2 or sys.argv[1] not in commands:
+        print(_USAGE, file=sys.stderr)
         sys.exit(0 if len(sys.argv) == 2 and sys.argv[1] in ("-h", "--help") else 2)
-    command = sys.argv.pop(1)
-    {"train": train, "evaluate": evaluate}[command]()
+    commands[sys.argv.pop(1)]()
 
 
 def train() -> None:
@@ -49,6 +51,22 @@ def train() -> None:
 def evaluate() -> None:
     """`python evaluate.py run=latest`."""
     _run("evaluate", _evaluate)
+
+
+def play() -> None:
+    """`python play.py run=latest`."""
+    _run("play", _play)
+
+
+def new() -> None:
+    """`robo-ppo new my_project`."""
+    from robo_ppo.run import new_project
+
+    try:
+        new_project.main(sys.argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
@@ -83,7 +101,10 @@ def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
             refuse(f"{error}; unset it, or take egl, osmesa or glfw")
 
     try:
+        search_path.register()
         hydra.main(version_base=None, config_path="pkg://robo_ppo.conf", config_name=config_name)(run_job)()
+    except UserError as error:
+        refuse(str(error))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         if not composing:
             raise
@@ -114,3 +135,10 @@ def _evaluate(composed: DictConfig) -> None:
     from robo_ppo.run import evaluate as evaluation
 
     evaluation.run(config)
+
+
+def _play(composed: DictConfig) -> None:
+    config = folders.typed(composed, PlayConfig)
+    from robo_ppo.run import play as live
+
+    live.run(config, list(HydraConfig.get().overrides.task))

@@ -4,13 +4,40 @@ from collections.abc import Sequence
 
 from robo_ppo.config import RunConfig
 from robo_ppo.env.environment import Environment
+from robo_ppo.env.vector import ForeignEnvironment, VectorEnvironment
 
 
-def describe(config: RunConfig, environment: Environment) -> str:
+def describe(config: RunConfig, environment: VectorEnvironment) -> str:
     """The table, as text for a terminal."""
+    if isinstance(environment, Environment):
+        parts = _task(config, environment)
+    elif isinstance(environment, ForeignEnvironment):
+        parts = [
+            f"{environment.describe()} · control {1 / environment.interface.control_period:g} Hz, episodes of at most "
+            f"{environment.max_episode_steps} steps, observation of {environment.observation_sizes['policy']} numbers"
+        ]
+    else:
+        parts = [config.task.name]
+    return (
+        "\n\n".join(
+            [*parts, _section("commands", ["name", "unit", "from", "to"], _commands(environment)), _learner(config)]
+        )
+        + "\n"
+    )
+
+
+def _learner(config: RunConfig) -> str:
+    return (
+        f"networks: policy {list(config.policy.hidden)}, critic {list(config.policy.critic_hidden)}, "
+        f"{config.policy.activation}; {config.num_envs} environments in {config.ranks} rank(s), "
+        f"{config.total_steps / 1e6:g} M steps at most, seed {config.seed}"
+    )
+
+
+def _task(config: RunConfig, environment: Environment) -> list[str]:
     task, robot, options = environment.task, environment.task.robot, environment.options
     sizes = environment.observation_sizes
-    parts = [
+    return [
         f"{config.task.name} · {robot.name} ({config.robot.action}) · control {1 / options.control_period:g} Hz, "
         f"physics {options.decimation / options.control_period:g} Hz, {config.task.episode_seconds:g} s episodes",
         _section(
@@ -33,15 +60,10 @@ def describe(config: RunConfig, environment: Environment) -> str:
                 ["timeout", f"cut after {options.max_episode_steps} steps"],
             ],
         ),
-        _section("commands", ["name", "unit", "from", "to"], _commands(environment)),
         _section(
             "varied from episode to episode", ["parameter", "from", "to", "unit"], _randomization(config, environment)
         ),
-        f"networks: policy {list(config.policy.hidden)}, critic {list(config.policy.critic_hidden)}, "
-        f"{config.policy.activation}; {config.num_envs} environments in {config.ranks} rank(s), "
-        f"{config.total_steps / 1e6:g} M steps at most, seed {config.seed}",
     ]
-    return "\n\n".join(parts) + "\n"
 
 
 def _measurements(environment: Environment) -> list[list[str]]:
@@ -74,8 +96,8 @@ def _reward(config: RunConfig) -> list[list[str]]:
     return rows
 
 
-def _commands(environment: Environment) -> list[list[str]]:
-    action = environment.task.robot.action
+def _commands(environment: VectorEnvironment) -> list[list[str]]:
+    action = environment.interface.action
     return [
         [n, u, f"{a:.4g}", f"{b:.4g}"]
         for n, u, a, b in zip(action.names, action.units, action.lower, action.upper, strict=True)

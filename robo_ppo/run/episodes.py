@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robo_ppo.env.environment import Environment, Observation
-from robo_ppo.env.task import SUCCESS, Task
+from robo_ppo.env.environment import Environment
+from robo_ppo.env.task import SUCCESS
+from robo_ppo.env.vector import Observation, VectorEnvironment
 from robo_ppo.run.trace import EpisodeTrace
 
 Act = Callable[[Observation], Tensor]
@@ -22,6 +23,7 @@ class Episodes:
     ids: np.ndarray  # (episodes,)
     outcome: np.ndarray  # (episodes,) of strings
     steps: np.ndarray  # (episodes,) control steps
+    returns: np.ndarray  # (episodes,) sum of the rewards
     metrics: dict[str, np.ndarray]  # name → (episodes,)
     traces: list[EpisodeTrace] = field(default_factory=list)
 
@@ -35,53 +37,52 @@ class Episodes:
         return self.count(SUCCESS) / len(self.ids)
 
 
-def recorded_signals(task: Task) -> tuple[str, ...]:
-    """Signals that an environment must compute for `run_episodes` to record everything."""
-    metrics = [metric.signal for metric in task.metrics().values()]
-    return tuple(dict.fromkeys([task.position_signal(), *metrics, *task.readings().values(), "qpos"]))
-
-
 @torch.no_grad()
 def run_episodes(
-    environment: Environment, act: Act, *, begin: Callable[[], None] | None = None, first_id: int = 0, traced: int = 0
+    environment: VectorEnvironment,
+    act: Act,
+    *,
+    begin: Callable[[], None] | None = None,
+    first_id: int = 0,
+    traced: int = 0,
 ) -> Episodes:
     """Run one episode in every environment, from the ids `first_id` on, and record the first `traced` of them.
 
-    `begin` is called before the first step (to forget a policy's state). Metrics and traces need an environment that
-    was built with `recorded_signals`. A step that broke its world counts for neither: what it left is no flight.
+    `begin` is called before the first step (to forget a policy's state). Metrics need an environment that was built
+    to be `recorded`, traces moreover one of our own. A step that broke its world counts for neither: what it left is no
+    flight.
     """
     if begin is not None:
         begin()
     observation = environment.reset(first_id)
     n = environment.num_envs
-    ids = environment.episode.id.clone()
+    ids = environment.episode_ids()
     running = torch.ones(n, dtype=torch.bool)
     steps = torch.zeros(n, dtype=torch.int64)
+    returns = torch.zeros(n, dtype=torch.float64)
     outcome = np.full(n, "timeout", dtype=object)
-    metrics = _Metrics(environment) if traced or _computes_metrics(environment) else None
-    tracer = _Tracer(environment, traced) if traced else None
-    for _ in range(environment.options.max_episode_steps):
+    tracer = _Tracer(environment, traced) if traced and isinstance(environment, Environment) else None
+    metrics = _Metrics(environment) if _computes_metrics(environment) else None
+    for _ in range(environment.max_episode_steps):
         transition = environment.step(act(observation), restart=False)
         ended = (transition.terminated | transition.truncated) & running
         steps += running
         sound = running & transition.valid
+        returns += torch.where(sound, transition.reward, 0.0)
         if metrics is not None:
             metrics.add(transition.values, sound)
         if tracer is not None:
             tracer.add(transition.values, sound)
         if bool(ended.any()):
-            well = ended & transition.valid & transition.values[SUCCESS]
-            for failure in environment.task.failures:
-                well &= ~transition.values[failure]
-            for name, mask in environment.outcomes(transition.values, ended, well, ~transition.valid).items():
-                outcome[mask.numpy()] = name
+            for name, mask in environment.outcomes(transition).items():
+                outcome[(mask & ended).numpy()] = name
             running &= ~ended
             if not bool(running.any()):
                 break
         observation = transition.observation
     found = metrics.results() if metrics is not None else {}
     traces = tracer.traces(ids.tolist(), outcome) if tracer is not None else []
-    return Episodes(ids.numpy(), outcome, steps.numpy(), found, traces)
+    return Episodes(ids.numpy(), outcome, steps.numpy(), returns.numpy(), found, traces)
 
 
 def joined(parts: Sequence[Episodes], count: int) -> Episodes:
@@ -91,14 +92,15 @@ def joined(parts: Sequence[Episodes], count: int) -> Episodes:
         ids=np.concatenate([part.ids for part in parts])[keep],
         outcome=np.concatenate([part.outcome for part in parts])[keep],
         steps=np.concatenate([part.steps for part in parts])[keep],
+        returns=np.concatenate([part.returns for part in parts])[keep],
         metrics={name: np.concatenate([part.metrics[name] for part in parts])[keep] for name in parts[0].metrics},
         traces=[trace for part in parts for trace in part.traces],
     )
 
 
-def _computes_metrics(environment: Environment) -> bool:
-    wanted = {metric.signal for metric in environment.task.metrics().values()}
-    return bool(wanted) and wanted <= environment.computed_signals
+def _computes_metrics(environment: VectorEnvironment) -> bool:
+    wanted = {metric.signal for metric in environment.metrics().values()}
+    return isinstance(environment, Environment) and bool(wanted) and wanted <= environment.computed_signals
 
 
 _START = {"sum": 0.0, "last": float("nan"), "min": float("inf"), "max": float("-inf")}
@@ -107,8 +109,8 @@ _START = {"sum": 0.0, "last": float("nan"), "min": float("inf"), "max": float("-
 class _Metrics:
     """Reduces the task's metric signals over the steps of every episode."""
 
-    def __init__(self, environment: Environment) -> None:
-        self._metrics = environment.task.metrics()
+    def __init__(self, environment: VectorEnvironment) -> None:
+        self._metrics = environment.metrics()
         n = environment.num_envs
         self._values = {name: torch.full((n,), _START[metric.reduce]) for name, metric in self._metrics.items()}
 
@@ -158,7 +160,7 @@ class _Tracer:
                 EpisodeTrace(
                     episode=ids[i],
                     outcome=str(outcome[i]),
-                    control_period=environment.options.control_period,
+                    control_period=environment.interface.control_period,
                     qpos=np.stack([row["qpos"][i] for row in rows]),
                     position=np.stack([row[task.position_signal()][i] for row in rows]),
                     shapes=[task.shapes(state) for state in states],

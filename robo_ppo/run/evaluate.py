@@ -22,26 +22,29 @@ import torch
 from torch import Tensor
 
 from robo_ppo.config import EvaluateConfig, RunConfig
-from robo_ppo.env.build import build, make_task
-from robo_ppo.env.environment import Environment, Observation
+from robo_ppo.env.build import is_foreign, make_environment, make_foreign, make_task
 from robo_ppo.env.scenes import Split
-from robo_ppo.env.task import SUCCESS
+from robo_ppo.env.task import SUCCESS, Metric
+from robo_ppo.env.vector import ForeignEnvironment, Interface, Observation, Score, VectorEnvironment
 from robo_ppo.errors import UserError
 from robo_ppo.export.bundle import Bundle, read_bundle, replace_evaluation
 from robo_ppo.export.contract import Contract, Port
 from robo_ppo.export.policy import ports
 from robo_ppo.export.runtime import Policy
 from robo_ppo.run import folder as folders
-from robo_ppo.run.episodes import Episodes, joined, recorded_signals, run_episodes
-from robo_ppo.run.plots import learning_curves, trajectories
-from robo_ppo.run.rendering import RenderingUnavailable
+from robo_ppo.run.episodes import Episodes, joined, run_episodes
+from robo_ppo.run.metrics import read_rows
+from robo_ppo.run.plots import learning_curves, returns, trajectories
+from robo_ppo.run.rendering import RenderingUnavailable, choose_gl
 from robo_ppo.run.report import write_report
 from robo_ppo.run.resolve import cores
-from robo_ppo.run.statistics import wilson_interval
+from robo_ppo.run.summary import summarize, table
 from robo_ppo.run.trace import EpisodeTrace
-from robo_ppo.run.video import film
+from robo_ppo.run.video import film, write_film
 
 AT_ONCE = 1000  # episodes that fly side by side
+FOREIGN_AT_ONCE = 50  # the same of environments that are objects of their own
+LEAST_FPS = 24
 TRACED = 60  # episodes that pictures and films choose from
 BUNDLE = "policy.onnx"
 
@@ -69,7 +72,7 @@ def run(config: EvaluateConfig) -> None:
     """`evaluate.py`: measure the policy of a run, or a bundle alone."""
     if (config.run is None) == (config.bundle is None):
         raise UserError("say what to evaluate: run=latest, run=<folder> or bundle=<policy.onnx>")
-    options = Options(config.episodes, _split(config.split), config.video, config.video_seconds)
+    options = Options(config.episodes, evaluated_split(config.split), config.video, config.video_seconds)
     if config.run is not None:
         output = folders.find(config.run, config.runs)
         if not (output / BUNDLE).exists():
@@ -78,8 +81,9 @@ def run(config: EvaluateConfig) -> None:
             )
         bundle, training = read_bundle(output / BUNDLE), folders.load_config(output)
     else:
-        bundle = read_bundle(config.bundle or "")
-        training = folders.parse_config(bundle.contract.training.config, str(config.bundle))
+        path = folders.find_bundle(config.bundle or "")
+        bundle = read_bundle(path)
+        training = folders.parse_config(bundle.contract.training.config, str(path))
         output = _folder_for(bundle, training, config.runs)
     if config.randomization is not None:
         training.randomization = config.randomization
@@ -93,21 +97,26 @@ def evaluate(
 
     `record_in` is the bundle's file, if the result shall be written into the bundle itself, too.
     """
-    episodes, scenes = fly(config, bundle, options)
-    metrics = summarize(config, bundle, episodes, options) | {"scenes": scenes}
+    flown = fly(config, bundle, options)
+    episodes = flown.episodes
+    metrics = summarize(config, bundle.contract, options.split, episodes, flown.score, flown.metrics)
+    metrics |= {"policy": BUNDLE, "scenes": flown.scenes}
     if record_in is not None:
-        kept = {name: metrics[name] for name in ("split", "episodes", "success", "outcomes", "metrics")}
+        kept = {n: metrics[n] for n in ("split", "episodes", "success", "outcomes", "metrics") if n in metrics}
         metrics["sha256"] = replace_evaluation(record_in, kept).sha256
     folder = output / "evaluation"
     try:
         folder.mkdir(exist_ok=True)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-        trajectories(episodes.traces, folder / "trajectories.png")
-        rows = _rows(output / "metrics.jsonl")
+        if episodes.traces:
+            trajectories(episodes.traces, folder / "trajectories.png")
+        else:
+            returns(episodes.returns, episodes.outcome, folder / "returns.png")
+        rows = read_rows(output / "metrics.jsonl")
         if rows:
             learning_curves(rows, folder / "learning_curves.png")
         if options.video:
-            _film(folder / "video.mp4", config, episodes.traces, options.video_seconds)
+            _film(folder / "video.mp4", config, bundle, episodes.traces, options)
         report = write_report(output)
     except OSError as error:
         raise UserError(f"cannot write into {folder}: {error.strerror}") from error
@@ -116,24 +125,34 @@ def evaluate(
     return metrics
 
 
-def fly(config: RunConfig, bundle: Bundle, options: Options) -> tuple[Episodes, dict[str, float]]:
-    """Run the first episodes of a split with an exported policy; also says what their scenes are like."""
+@dataclass(frozen=True)
+class Flown:
+    """Episodes of an exported policy, and what they are judged by."""
+
+    episodes: Episodes
+    score: Score
+    metrics: dict[str, Metric]
+    scenes: dict[str, float]
+
+
+def fly(config: RunConfig, bundle: Bundle, options: Options) -> Flown:
+    """Run the first episodes of a split with an exported policy."""
     with _one_torch_thread():
         return _fly(config, bundle, options)
 
 
-def _fly(config: RunConfig, bundle: Bundle, options: Options) -> tuple[Episodes, dict[str, float]]:
+def _fly(config: RunConfig, bundle: Bundle, options: Options) -> Flown:
     # Training shares the cores among its ranks; here they are all free, and the physics is the same on any number.
     config = dataclasses.replace(config, sim=dataclasses.replace(config.sim, threads=cores()))
-    at_once = min(options.episodes, AT_ONCE)
-    extra = recorded_signals(make_task(config))
-    environment = build(config, options.split, at_once, episodes=options.episodes, extra_signals=extra)
+    at_once = min(options.episodes, FOREIGN_AT_ONCE if is_foreign(config) else AT_ONCE)
+    environment = make_environment(config, options.split, at_once, episodes=options.episodes, recorded=True)
     pilot = OnnxPilot(environment, bundle)
     parts = [
         run_episodes(environment, pilot.act, begin=pilot.begin, first_id=first, traced=0 if first else TRACED)
         for first in range(0, options.episodes, at_once)
     ]
-    return joined(parts, options.episodes), environment.task.scene_statistics(environment.bank.columns)
+    episodes = joined(parts, options.episodes)
+    return Flown(episodes, environment.score, environment.metrics(), environment.scene_statistics())
 
 
 class OnnxPilot:
@@ -142,8 +161,8 @@ class OnnxPilot:
     UserError where the bundle was made for other measurements or other commands.
     """
 
-    def __init__(self, environment: Environment, bundle: Bundle) -> None:
-        refuse_unless_it_fits(bundle.contract, environment)
+    def __init__(self, environment: VectorEnvironment, bundle: Bundle) -> None:
+        refuse_unless_it_fits(bundle.contract, environment.interface)
         self._environment, self._policy = environment, Policy(bundle)
         self.begin()
 
@@ -155,13 +174,13 @@ class OnnxPilot:
         """Actions for the present measurements."""
         measured = {name: values.numpy() for name, values in self._environment.measured.items()}
         commands, self._state = self._policy(measured, self._state)
-        action = self._environment.task.robot.action
+        action = self._environment.interface.action
         return action.action(torch.from_numpy(np.stack([commands[name] for name in action.names], 1)))
 
 
-def refuse_unless_it_fits(contract: Contract, environment: Environment) -> None:
+def refuse_unless_it_fits(contract: Contract, interface: Interface) -> None:
     """UserError where a policy does not measure, command and run at the rate of this task and robot."""
-    measured, commanded = ports(environment)
+    measured, commanded = ports(interface)
     for what, theirs, ours in (
         ("takes", {p.name: _meaning(p) for p in contract.inputs}, {p.name: _meaning(p) for p in measured}),
         ("commands", {p.name: _meaning(p) for p in contract.outputs}, {p.name: _meaning(p) for p in commanded}),
@@ -178,58 +197,15 @@ def refuse_unless_it_fits(contract: Contract, environment: Environment) -> None:
                 f"the policy commands {theirs.name} from {_first(theirs.lower):g} to {_first(theirs.upper):g} "
                 f"{theirs.unit}, but the robot takes {_first(ours.lower):g} to {_first(ours.upper):g}"
             )
-    period = environment.options.control_period
+    period = interface.control_period
     if not math.isclose(contract.control_period, period, rel_tol=1e-6):
         raise UserError(
             f"the policy was trained for a step of {contract.control_period:g} s, but the task's is {period:g} s"
         )
 
 
-def summarize(config: RunConfig, bundle: Bundle, episodes: Episodes, options: Options) -> dict[str, Any]:
-    """What metrics.json holds."""
-    total = len(episodes.ids)
-    low, high = wilson_interval(episodes.count(SUCCESS), total)
-    well = episodes.outcome == SUCCESS
-    seconds = episodes.steps[well] * bundle.contract.control_period
-    metrics: dict[str, Any] = {"time_to_goal": _spread(seconds, "s")}
-    for name, metric in make_task(config).metrics().items():
-        values = episodes.metrics[name]
-        metrics[name] = _spread(values[well] if metric.only_success else values, metric.unit)
-    names, counts = np.unique(episodes.outcome.astype(str), return_counts=True)
-    outcomes = sorted(zip(names.tolist(), counts.tolist(), strict=True), key=lambda item: -item[1])
-    training = bundle.contract.training
-    return {
-        "task": config.task.name,
-        "policy": BUNDLE,
-        "sha256": bundle.contract.sha256,
-        "split": options.split,
-        "episodes": total,
-        "randomization": dataclasses.asdict(config.randomization),
-        "success": {"value": episodes.success, "low": low, "high": high, "count": episodes.count(SUCCESS)},
-        "outcomes": dict(outcomes),
-        "metrics": metrics,
-        "training": {"steps": training.steps, "seed": training.seed, "commit": training.commit},
-    }
-
-
-def table(metrics: Mapping[str, Any]) -> str:
-    """The result in a few lines for the terminal."""
-    success = metrics["success"]
-    lines = [
-        f"{metrics['task']}: success {success['value']:.1%} "
-        f"(95 % interval {success['low']:.1%} to {success['high']:.1%}) "
-        f"in {metrics['episodes']} {metrics['split']} episodes",
-        "  " + ", ".join(f"{name} {count}" for name, count in metrics["outcomes"].items()),
-    ]
-    for name, spread in metrics["metrics"].items():
-        if spread["mean"] is not None:
-            unit = "" if spread["unit"] == "1" else f" {spread['unit']}"
-            numbers = ", ".join(f"{key} {spread[key]:z.2f}{unit}" for key in ("mean", "p5", "p95"))
-            lines.append(f"  {name.replace('_', ' ')}: {numbers}")
-    return "\n".join(lines)
-
-
-def _split(name: str) -> Split:
+def evaluated_split(name: str) -> Split:
+    """A split of episodes that training never sees, by its name."""
     known: dict[str, Split] = {split: split for split in get_args(Split)}
     if name not in known or name == "train":
         raise UserError(f"split={name}; it must be test or validation")
@@ -275,25 +251,46 @@ def _first(limits: tuple[float, ...] | None) -> float:
     return limits[0] if limits else math.nan
 
 
-def _spread(values: np.ndarray, unit: str) -> dict[str, Any]:
-    if not len(values):
-        return {"mean": None, "p5": None, "p50": None, "p95": None, "unit": unit}
-    p5, p50, p95 = (float(x) for x in np.percentile(values, (5, 50, 95)))
-    return {"mean": float(values.mean()), "p5": p5, "p50": p50, "p95": p95, "unit": unit}
-
-
-def _film(path: Path, config: RunConfig, traces: Sequence[EpisodeTrace], seconds: float) -> None:
+def _film(path: Path, config: RunConfig, bundle: Bundle, traces: Sequence[EpisodeTrace], options: Options) -> None:
     """A few episodes, one failure among them if there is one; says so where nothing can be rendered here."""
+    if not traces:
+        _film_foreign(path, config, bundle, options)
+        return
     failures = [t for t in traces if t.outcome != SUCCESS and len(t.qpos) > 50]
     successes = [t for t in traces if t.outcome == SUCCESS]
     chosen = [*successes[:1], *failures[:1], *successes[1:]]
     try:
-        film(path, make_task(config).robot.spec(), chosen or traces, max_seconds=seconds)
+        film(path, make_task(config).robot.spec(), chosen or traces, max_seconds=options.video_seconds)
     except RenderingUnavailable as error:
         print(f"no film: {error}", file=sys.stderr)
 
 
-def _rows(path: Path) -> list[dict[str, float]]:
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+def _film_foreign(path: Path, config: RunConfig, bundle: Bundle, options: Options) -> None:
+    """The first episodes again, drawn by the environment itself."""
+    try:
+        choose_gl()
+        environment = make_foreign(config, options.split, 1, film=True)
+        period = environment.interface.control_period
+        every = max(1, int(1.0 / (period * LEAST_FPS)))
+        pictures = _pictures(environment, OnnxPilot(environment, bundle), round(options.video_seconds / period), every)
+        write_film(path, pictures, fps=1.0 / (period * every))
+    except UserError as error:
+        print(f"no film: {error}", file=sys.stderr)
+
+
+def _pictures(environment: ForeignEnvironment, pilot: OnnxPilot, steps: int, every: int) -> Generator[np.ndarray]:
+    """Every so many steps a picture, through one episode after another."""
+    episode = 0
+    observation = environment.reset(episode)
+    for step in range(steps):
+        if step % every == 0:
+            picture = environment.picture()
+            if picture is None:
+                raise RenderingUnavailable(f"{environment.describe()} does not draw itself")
+            yield picture
+        transition = environment.step(pilot.act(observation))
+        observation = transition.observation
+        if bool(transition.terminated | transition.truncated):
+            episode += 1
+            observation = environment.reset(episode)
+            pilot.begin()

@@ -7,9 +7,11 @@ runs/latest → the newest
 
 import dataclasses
 import importlib.metadata
+import importlib.resources
 import json
 import os
 import platform
+import re
 import subprocess
 from datetime import datetime
 from pathlib import Path
@@ -20,8 +22,8 @@ from omegaconf import Container, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from robo_ppo import __version__
-from robo_ppo.config import RunConfig
-from robo_ppo.errors import UserError
+from robo_ppo.config import LoggerConfig, RunConfig
+from robo_ppo.errors import UserError, did_you_mean
 
 LATEST = "latest"
 Schema = TypeVar("Schema")
@@ -29,7 +31,7 @@ Schema = TypeVar("Schema")
 
 def create(runs: str, task: str, *, latest: bool = True) -> Path:
     """A new folder for a run, with `latest` pointing to it unless it is not one to be resumed."""
-    root = Path(runs)
+    root, task = Path(runs), re.sub(r"[/:\\]", "_", task)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for suffix in ("", *(f"_{number}" for number in range(1, 1000))):
         folder = root / task / (stamp + suffix)
@@ -83,6 +85,25 @@ def find(name: str, runs: str) -> Path:
     return folder
 
 
+def find_bundle(name: str) -> Path:
+    """The file of a policy, given its path or the name of a shipped one (`robo_ppo.policies`)."""
+    path = Path(name)
+    if path.is_file() or name.endswith(".onnx"):
+        return path
+    shipped = shipped_policies()
+    if name not in shipped:
+        raise UserError(
+            f"there is no file {path.absolute()}, and no shipped policy '{name}'; {did_you_mean(name, shipped)}"
+        )
+    return shipped[name]
+
+
+def shipped_policies() -> dict[str, Path]:
+    """The policies that come with robo_ppo, by the name of their task."""
+    folder = Path(str(importlib.resources.files("robo_ppo.policies")))
+    return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
+
+
 def save_config(config: RunConfig, folder: Path) -> str:
     """Write config.yaml; returns its text."""
     text = OmegaConf.to_yaml(OmegaConf.structured(config))
@@ -95,21 +116,27 @@ def save_config(config: RunConfig, folder: Path) -> str:
 
 
 def portable(config: RunConfig) -> str:
-    """The configuration's YAML without what concerns only this machine's folders."""
-    return OmegaConf.to_yaml(OmegaConf.structured(dataclasses.replace(config, runs="runs", resume=None, init=None)))
+    """The configuration's YAML without what concerns only this machine's folders and its owner's accounts."""
+    anywhere = dataclasses.replace(config, runs="runs", resume=None, init=None, logger=LoggerConfig())
+    return OmegaConf.to_yaml(OmegaConf.structured(anywhere))
 
 
 def resumed_config(folder: Path, overrides: list[str]) -> RunConfig:
     """The configuration of a run that goes on; nothing of it can be changed on the way."""
     config = load_config(folder)
-    same = f"task={config.task.name}"
-    changed = [text for text in overrides if text != same and not text.startswith(("resume=", "runs="))]
+    same = chosen_task(config.task.name, config.env_id)
+    changed = [text for text in overrides if text not in same and not text.startswith(("resume=", "runs="))]
     if changed:
         raise UserError(
-            f"a resumed run goes on as it was configured ({same}), so {changed[0]} cannot apply; "
+            f"a resumed run goes on as it was configured ({' '.join(same)}), so {changed[0]} cannot apply; "
             f"start a new one with init={folder}"
         )
     return config
+
+
+def chosen_task(name: str, env_id: str) -> list[str]:
+    """What to type to choose a task again."""
+    return ["task=gymnasium", f"env_id={env_id}"] if env_id else [f"task={name}"]
 
 
 def load_config(folder: Path) -> RunConfig:

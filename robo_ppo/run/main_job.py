@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from robo_ppo.config import RunConfig
 from robo_ppo.run import folder as folders
+from robo_ppo.run import loggers
 from robo_ppo.run.resolve import check, resolved
 
 if TYPE_CHECKING:
     from robo_ppo.export.bundle import Bundle
 
 _GOLDEN_FLIGHTS = 200  # environments whose measurements the exported policy is compared on
+_FOREIGN_GOLDEN_FLIGHTS = 20  # the same of environments that are objects of their own
 _GOLDEN_STEPS = 50
 
 
@@ -28,6 +30,7 @@ def run(config: RunConfig, overrides: list[str], output: Path | None = None) -> 
     else:
         config = resolved(config)
         folder = None
+    loggers.check(config.logger)
     print(_table(config))
     if config.info:
         return
@@ -47,7 +50,9 @@ def run(config: RunConfig, overrides: list[str], output: Path | None = None) -> 
             f"go on with: python train.py resume={folder}"
         )
         sys.exit(130 if result.stopped_by == "SIGINT" else 143)
-    best = f"best validation {result.best_validation or 0.0:.1%}"
+    from robo_ppo.run.metrics import score_text
+
+    best = f"best validation {score_text(result.score, result.best_validation)}"
     print(f"trained {result.steps / 1e6:.2f} M steps in {result.seconds:.0f} s; {best}")
     finish(config, folder, result.steps)
     print(f"whole job: {time.monotonic() - started:.0f} s")
@@ -69,35 +74,38 @@ def export(config: RunConfig, folder: Path, steps: int) -> "Bundle":
     """Write policy.onnx from the best checkpoint, checked against torch on measurements of validation flights."""
     import torch
 
-    from robo_ppo.env.build import build
+    from robo_ppo.env.build import is_foreign, make_environment
     from robo_ppo.export.contract import Training
     from robo_ppo.export.policy import export_policy, measured_sequence
     from robo_ppo.run import checkpoint
     from robo_ppo.run.train import load_model, make_model
 
-    environment = build(config, "validation", _GOLDEN_FLIGHTS, episodes=_GOLDEN_FLIGHTS)
+    flights = _FOREIGN_GOLDEN_FLIGHTS if is_foreign(config) else _GOLDEN_FLIGHTS
+    environment = make_environment(config, "validation", flights, episodes=flights)
     model = make_model(config, environment.observation_sizes, environment.action_size)
     best = checkpoint.read(folder / "checkpoints" / checkpoint.BEST)
     load_model(model, best["model"], str(folder))
     generator = torch.Generator().manual_seed(config.seed)
-    size = (_GOLDEN_FLIGHTS, environment.action_size)
+    size = (flights, environment.action_size)
     actions = [0.3 * torch.randn(size, generator=generator) for _ in range(_GOLDEN_STEPS - 1)]
     versions = folders.versions()
     training = Training(
         commit=versions["commit"], seed=config.seed, steps=best["steps"], config=folders.portable(config)
     )
     samples = measured_sequence(environment, actions)
-    return export_policy(folder / "policy.onnx", config.task.name, environment, model, samples, versions, training)
+    return export_policy(
+        folder / "policy.onnx", config.task.name, environment.interface, model, samples, versions, training
+    )
 
 
 def _table(config: RunConfig) -> str:
     """The composed task; what is wrong with it, or with the learner's settings, shows before the run has a folder."""
-    from robo_ppo.env.build import build
+    from robo_ppo.env.build import make_environment
     from robo_ppo.learn.ppo import PPOSettings
     from robo_ppo.run.describe import describe
     from robo_ppo.run.train import make_model
 
-    environment = build(config, "train", 1, episodes=1)
+    environment = make_environment(config, "train", 1, episodes=1)
     make_model(config, environment.observation_sizes, environment.action_size)
     PPOSettings(**dataclasses.asdict(config.ppo))
     return describe(config, environment)

@@ -14,8 +14,11 @@ _FAILURE = "#c8322b"
 
 
 def outcome_colour(outcome: str) -> str:
-    """The colour of an outcome: green for success, amber for running out of time, red for every failure."""
-    return {"success": _SUCCESS, "timeout": _TIMEOUT}.get(outcome, _FAILURE)
+    """The colour of an outcome: green for success, amber for running out of time, red for every failure.
+
+    What another library's environment calls terminated may be either, so that is blue.
+    """
+    return {"success": _SUCCESS, "timeout": _TIMEOUT, "terminated": PATH}.get(outcome, _FAILURE)
 
 
 def outcome_label(outcome: str) -> str:

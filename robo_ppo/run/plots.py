@@ -27,7 +27,7 @@ _MAX_SCENES = 12
 # Panel title, the keys of metrics.jsonl that it shows with their labels, and whether its axis is logarithmic.
 _PANELS: tuple[tuple[str, dict[str, str], bool], ...] = (
     ("Success", {"train/success": "training", "validation/success": "validation"}, False),
-    ("Return per episode", {"train/return": "training"}, False),
+    ("Return per episode", {"train/return": "training", "validation/return": "validation"}, False),
     ("Explained variance", {"ppo/explained_variance": "critic"}, False),
     ("KL divergence per update", {"ppo/kl": "KL"}, True),
     ("Learning rate", {"ppo/learning_rate": "learning rate"}, True),
@@ -54,7 +54,7 @@ def learning_curves(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_xlabel("environment steps", fontsize=8, color=palette.MUTED)
         for key, label in keys.items():
-            _draw_curve(axes, *_series(rows, key), label, validation=key.startswith("validation/"))
+            _draw_curve(axes, *_series(rows, key), label, validated=key if key.startswith("validation/") else None)
         if logarithmic and any((_series(rows, key)[1] > 0.0).any() for key in keys):
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -63,6 +63,7 @@ def learning_curves(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
         if title == "Success":
             axes.set_ylim(0.0, 1.02)
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        if sum(_series(rows, key)[0].size > 0 for key in keys) > 1:
             axes.legend(fontsize=8, frameon=False, loc="lower right")
         if title.startswith("Speed"):
             axes.set_ylim(bottom=0.0)
@@ -102,6 +103,25 @@ def trajectories(traces: Sequence[EpisodeTrace], path: Path) -> Path:
     return _save(figure, path)
 
 
+def returns(values: np.ndarray, outcome: np.ndarray, path: Path) -> Path:
+    """Draw how the returns (episodes,) of an evaluation are spread, by outcome, into a PNG at `path`, and return it."""
+    figure = Figure(figsize=(6.6, 3.0), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    _style(axes, "Return per episode")
+    names = sorted(set(outcome.tolist()))
+    axes.hist(
+        [values[outcome == name] for name in names],
+        bins=max(5, min(30, len(values) // 2)),
+        stacked=True,
+        color=[palette.outcome_colour(name) for name in names],
+        label=[palette.outcome_label(name).lower() for name in names],
+    )
+    axes.set_xlabel("return", fontsize=8, color=palette.MUTED)
+    axes.set_ylabel("episodes", fontsize=8, color=palette.MUTED)
+    axes.legend(fontsize=8, frameon=False)
+    return _save(figure, path)
+
+
 def _series(rows: Sequence[Mapping[str, float]], key: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of a quantity, where it was recorded and is finite."""
     pairs = [(row["step"], row[key]) for row in rows if "step" in row and row.get(key) is not None]
@@ -110,16 +130,16 @@ def _series(rows: Sequence[Mapping[str, float]], key: str) -> tuple[np.ndarray, 
     return table[:, 0], table[:, 1]
 
 
-def _draw_curve(axes: Axes, steps: np.ndarray, values: np.ndarray, label: str, *, validation: bool) -> None:
+def _draw_curve(axes: Axes, steps: np.ndarray, values: np.ndarray, label: str, *, validated: str | None) -> None:
     """A measured quantity as a line; validation, which is rare, also as points with its last value written out."""
     if not steps.size:
         return
-    if not validation:
+    if validated is None:
         axes.plot(steps, values, color=palette.PATH, linewidth=1.1, label=label)
         return
     axes.plot(steps, values, color=palette.VEHICLE, linewidth=1.2, marker="o", markersize=3, label=label)
     axes.annotate(
-        f"{values[-1]:.1%}",
+        f"{values[-1]:.1%}" if validated == "validation/success" else f"{values[-1]:,.0f}",
         (steps[-1], values[-1]),
         xytext=(0, -12),
         textcoords="offset points",

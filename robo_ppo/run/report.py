@@ -19,10 +19,12 @@ import yaml
 
 from robo_ppo.errors import UserError
 from robo_ppo.run import palette
+from robo_ppo.run.folder import chosen_task
 from robo_ppo.run.statistics import wilson_interval
 
 _CAPTIONS = {
     "learning_curves": "The run while it learned, over environment steps.",
+    "returns": "How the returns of the test episodes are spread.",
     "trajectories": "Flights from above and their altitude over time; each episode has a scene of its own.",
 }
 _COLUMNS = {
@@ -129,6 +131,7 @@ def _contents(files: _Files) -> dict[str, Any]:
         "robot": _section(config, "robot").get("name"),
         "run": files.folder.name,
         "success": success if "value" in success else None,
+        "mean_return": _section(_section(evaluation, "metrics"), "return"),
         "split": evaluation.get("split", "test"),
         "episodes": evaluation.get("episodes"),
         "policy": evaluation.get("policy", "policy.onnx"),
@@ -136,6 +139,7 @@ def _contents(files: _Files) -> dict[str, Any]:
         "duration": _duration(training.get("seconds", progress.get("seconds"))),
         "seed": training.get("seed", config.get("seed")),
         "validation": progress.get("validation/success"),
+        "validation_return": progress.get("validation/return"),
         "outcomes": _outcomes(_section(evaluation, "outcomes")),
         "metric_columns": columns,
         "metrics": metrics,
@@ -187,7 +191,9 @@ def _pictures(files: _Files) -> list[dict[str, str]]:
     """The evaluation's pictures, those that every run has first; a missing one of these is noted."""
     found = {path.stem for path in (files.folder / "evaluation").glob("*.png")}
     pictures: list[dict[str, str]] = []
-    for stem in [*_CAPTIONS, *sorted(found - set(_CAPTIONS))]:
+    # An evaluation draws the flights where it can follow the vehicle, and else the returns.
+    expected = [stem for stem in _CAPTIONS if stem != ("trajectories" if "returns" in found else "returns")]
+    for stem in [*expected, *sorted(found - set(_CAPTIONS))]:
         source = files.embedded(f"evaluation/{stem}.png", "image/png")
         if source is not None:
             title = palette.outcome_label(stem)
@@ -253,7 +259,10 @@ def _commands(folder: Path, config: Mapping[str, Any], evaluation: Mapping[str, 
     runs = Path(str(config.get("runs", "runs"))).name
     run = f"{runs}/{task}/{folder.name}" if folder.parent.name == task else folder.name
     evaluate = f"python evaluate.py run={run} episodes={evaluation.get('episodes', 1000)}"
-    return [f"python train.py task={task} seed={config.get('seed', 0)}", evaluate] if task else [evaluate]
+    if not task:
+        return [evaluate]
+    chosen = chosen_task(str(task), str(config.get("env_id", "")))
+    return [f"python train.py {' '.join(chosen)} seed={config.get('seed', 0)}", evaluate]
 
 
 def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

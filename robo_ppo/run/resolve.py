@@ -65,14 +65,19 @@ def check(config: RunConfig) -> None:
 
 
 def _check_limits(config: RunConfig) -> None:
+    if config.task.settings.get("env_id") == "":
+        raise UserError("task=gymnasium needs the name of an environment: env_id=HalfCheetah-v5")
     for key, least in _LEAST.items():
         value: int = reduce(getattr, key.split("."), config)
         if value < least:
             raise UserError(f"{key} must be at least {least}, not {value}")
-    for key in _POSITIVE:
+    foreign = bool(config.env_id)  # whose environments know their own times
+    for key in (key for key in _POSITIVE if not (foreign and key.startswith("task."))):
         seconds: float = reduce(getattr, key.split("."), config)
         if not 0.0 < seconds < float("inf"):
             raise UserError(f"{key} must be greater than 0, not {seconds}")
+    if config.env_id and config.env_id != config.task.settings.get("env_id"):
+        raise UserError(f"env_id={config.env_id} is for task=gymnasium; {config.task.name} takes none")
     if config.device != "cpu":
         raise UserError(f"device={config.device}; sim={config.sim.backend} runs on device=cpu alone")
 

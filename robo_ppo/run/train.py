@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from robo_ppo.config import RunConfig
-from robo_ppo.env.build import build
-from robo_ppo.env.environment import Environment, Totals
+from robo_ppo.env.build import make_environment
 from robo_ppo.env.scenes import seed_of
 from robo_ppo.env.task import SUCCESS
+from robo_ppo.env.vector import Score, Totals, VectorEnvironment
 from robo_ppo.errors import UserError
 from robo_ppo.export.bundle import read_bundle
 from robo_ppo.export.weights import start_from_bundle
@@ -46,6 +46,7 @@ class TrainingResult:
 
     steps: int
     seconds: float
+    score: Score
     best_validation: float | None
     stopped_by: str  # "target", "end" or a signal's name
 
@@ -74,7 +75,7 @@ class Trainer:
         self.config, self.folder, self.ranks = config, folder, ranks
         torch.set_num_threads(config.threads)
         own_envs = config.num_envs // ranks.size
-        self.environment = build(config, "train", own_envs, rank=ranks.rank, ranks=ranks.size)
+        self.environment = make_environment(config, "train", own_envs, rank=ranks.rank, ranks=ranks.size)
         self.validation = self._build_validation()
         model = make_model(config, self.environment.observation_sizes, self.environment.action_size)
         rollout = Rollout(
@@ -105,10 +106,10 @@ class Trainer:
     def run(self) -> TrainingResult:
         """Train until the target, the end, or a signal."""
         leads = self.ranks.rank == 0
-        progress = Progress(self.config.total_steps, self.steps)
+        progress = Progress(self.config.total_steps, self.environment.score, self.steps)
         stopped = False
         with (
-            MetricsLog(self.folder, self.steps) if leads else nullcontext() as log,
+            MetricsLog(self.folder, self.steps, self.config) if leads else nullcontext() as log,
             _listening(self._on_signal) if leads else nullcontext(),
         ):
             if self.steps == 0:
@@ -117,12 +118,12 @@ class Trainer:
                 row, stopped = self._advance()
                 if log is not None:
                     log.write(row)
-                    progress.show(self.steps, row.get("train/success"), self.last_validation)
+                    progress.show(self.steps, row.get(f"train/{self.environment.score}"), self.last_validation)
                 if stopped or self._is_at_target() or self._passed(self.config.checkpoint_every):
                     self._save()
         progress.end()
         ended_by = (self._signal or "signal") if stopped else "target" if self._is_at_target() else "end"
-        return TrainingResult(self.steps, self.seconds, self.best, ended_by)
+        return TrainingResult(self.steps, self.seconds, self.environment.score, self.best, ended_by)
 
     def _advance(self) -> tuple[dict[str, float], bool]:
         """One iteration, and a validation if it is time; returns what is to be logged, and whether to stop."""
@@ -173,9 +174,8 @@ class Trainer:
 
     def _sum_up(self, own: Totals, statistics: Statistics) -> tuple[Totals, bool]:
         """Totals of all ranks, and whether one of them was told to stop."""
-        outcomes, reward = list(own.outcomes), self.environment.reward
-        unfinished = self.environment.episode.terms.sum(1)
-        suspects = torch.cat((own.terms + unfinished, torch.stack(list(statistics.values()))))
+        outcomes, terms = list(own.outcomes), self.environment.term_names
+        suspects = torch.cat((own.terms + self.environment.unfinished_terms(), torch.stack(list(statistics.values()))))
         parts = [
             torch.stack([own.episodes, own.returns, own.steps]),
             torch.stack(list(own.outcomes.values())),
@@ -183,13 +183,13 @@ class Trainer:
             (~torch.isfinite(suspects)).float(),
             torch.tensor([float(own.broken), float(self._signal is not None)]),
         ]
-        counts, ends, terms, not_finite, rest = self.ranks.sum(torch.cat(parts)).split([len(part) for part in parts])
+        counts, ends, by_term, not_finite, rest = self.ranks.sum(torch.cat(parts)).split([len(part) for part in parts])
         if bool(not_finite.any()):
-            names = [f"the reward term '{name}' returned" for name in reward.names]
+            names = [f"the reward term '{name}' returned" for name in terms]
             self._refuse(dict(zip([*names, *statistics], not_finite.tolist(), strict=True)), len(names))
         by_outcome = dict(zip(outcomes, ends, strict=True))
         episodes, returns, steps = counts
-        return Totals(episodes, returns, steps, by_outcome, terms, int(rest[0])), bool(rest[1] > 0)
+        return Totals(episodes, returns, steps, by_outcome, by_term, int(rest[0])), bool(rest[1] > 0)
 
     def _refuse(self, not_finite: Mapping[str, float], terms: int) -> None:
         """Say what became infinite or not a number: an observed signal, a reward term, or the update by itself."""
@@ -205,10 +205,7 @@ class Trainer:
 
     def _refuse_observation(self, bad: Tensor) -> None:
         """Name the first signal of which the critic's observation has a bad number (size,)."""
-        onboard, table, critic = self.environment.onboard, self.environment.table, self.environment.critic
-        shapes = onboard.sizes | table.shapes(table.graph(critic))
-        columns = [name for name in (*onboard.signals, *critic) for _ in range(torch.Size(shapes[name]).numel())]
-        for name, is_bad in zip(columns, bad.tolist(), strict=True):
+        for name, is_bad in zip(self.environment.observed, bad.tolist(), strict=True):
             if is_bad:
                 raise UserError(
                     f"the signal '{name}' took a value that is not finite; make it finite for every state; {_UNHARMED}"
@@ -235,24 +232,25 @@ class Trainer:
         episodes = float(totals.episodes)
         row = {"step": float(self.steps), "seconds": self.seconds, "steps_per_second": self.steps / self.seconds}
         if episodes:
-            row["train/success"] = float(totals.outcomes[SUCCESS]) / episodes
+            if self.environment.score == "success":
+                row["train/success"] = float(totals.outcomes[SUCCESS]) / episodes
             row["train/return"] = float(totals.returns) / episodes
             row["train/episode_steps"] = float(totals.steps) / episodes
             row |= {f"outcome/{name}": float(count) / episodes for name, count in totals.outcomes.items()}
             row |= {
                 f"reward/{n}": float(v) / episodes
-                for n, v in zip(self.environment.reward.names, totals.terms, strict=True)
+                for n, v in zip(self.environment.term_names, totals.terms, strict=True)
             }
         row |= {"train/level": float(self.environment.level), "train/broken_worlds": float(totals.broken)}
         row |= {f"ppo/{name}": float(value) for name, value in statistics.items()}
         if validation is not None:
-            row["validation/success"] = validation
+            row[f"validation/{self.environment.score}"] = validation
         return row
 
-    def _build_validation(self) -> Environment:
+    def _build_validation(self) -> VectorEnvironment:
         """This rank's share of the validation episodes; all shares are of one size."""
         share = -(-self.config.validation.episodes // self.ranks.size)
-        return build(
+        return make_environment(
             self.config,
             "validation",
             share,
@@ -262,7 +260,7 @@ class Trainer:
         )
 
     def _validate(self) -> float:
-        """Success of the policy without its noise, over the validation episodes."""
+        """Mean score of the policy without its noise, over the validation episodes."""
         model = self.ppo.model
         state = model.initial_state(self.validation.num_envs)
 
@@ -272,7 +270,8 @@ class Trainer:
             return distribution.mean
 
         episodes = run_episodes(self.validation, act)
-        return float(self.ranks.mean(torch.tensor(episodes.success, dtype=torch.float64)))
+        own = episodes.success if self.environment.score == "success" else float(episodes.returns.mean())
+        return float(self.ranks.mean(torch.tensor(own, dtype=torch.float64)))
 
     def _keep_best(self, validation: float) -> None:
         """Remember the best policy so far."""
@@ -321,9 +320,11 @@ class Trainer:
             if len(saved["ranks"]) != self.ranks.size:
                 raise ValueError(f"it was written by {len(saved['ranks'])} ranks, not {self.ranks.size}")
             own = saved["ranks"][self.ranks.rank]
-            self.environment.restore(own["environment"])
+            fresh = self.environment.restore(own["environment"])
+            if fresh is not None and self.ranks.rank == 0:
+                print("these environments cannot be saved: they begin new episodes")
             self.ppo.load_state_dict(own["ppo"])
-            self.observation = own["observation"]
+            self.observation = own["observation"] if fresh is None else fresh
             self.steps, self.seconds, self.best = saved["steps"], saved["seconds"], saved["best"]
             self.last_validation, self._recent = saved["last_validation"], saved["recent"]
         except (RuntimeError, KeyError, ValueError, IndexError, TypeError) as error:

@@ -7,6 +7,7 @@ camera's place is smoothed with a filter that looks both ways in time: it neithe
 comes between camera and vehicle turns translucent. Shadows and reflections are left out: they are slow to compute.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from robo_ppo.run.rendering import RenderingUnavailable, Studio, choose_gl
 from robo_ppo.run.stage import build_stage, draw_path, draw_shapes
 from robo_ppo.run.trace import EpisodeTrace
 
-__all__ = ["RenderingUnavailable", "choose_gl", "film", "frames"]
+__all__ = ["RenderingUnavailable", "choose_gl", "film", "frames", "write_film"]
 
 _HOLD_SECONDS = 0.6  # how long the last picture of an episode stays
 _ELEVATION = -16.0  # deg, of the camera's line of sight
@@ -39,42 +40,50 @@ def film(
     """Write an H.264 film of the episodes to `path` (.mp4) and return it.
 
     `spec` is the robot's, whose `qpos` the traces hold; it is copied, never changed. Whole episodes are shown in the
-    order given, as many as fit into `max_seconds`; a first one that is longer is cut. `size` is (width, height) in even
-    numbers of pixels.
+    order given, as many as fit into `max_seconds`; a first one that is longer is cut. `size` is (width, height).
 
     Raises:
         RenderingUnavailable: no OpenGL library or no ffmpeg works on this machine.
     """
     if not traces:
         raise ValueError("a film needs at least one episode")
-    if size[0] % 2 or size[1] % 2:
-        raise ValueError(f"H.264 needs an even width and height, got {size[0]}x{size[1]}")
+    return write_film(path, frames(spec, traces, fps=fps, size=size, max_seconds=max_seconds), fps=fps)
+
+
+def write_film(path: Path, pictures: Iterator[np.ndarray], *, fps: float) -> Path:
+    """Write pictures (height, width, 3) uint8 as an H.264 film to `path` (.mp4) and return it.
+
+    Raises:
+        RenderingUnavailable: no ffmpeg works on this machine, or there is no picture.
+    """
     try:
         imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError as error:
         raise RenderingUnavailable(
             f"films need ffmpeg: pip install imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE ({error})"
         ) from error
+    first = next(pictures, None)
+    if first is None:
+        raise RenderingUnavailable("there is nothing to film: no episode has a finite state")
+    height, width = first.shape[:2]
+    # H.264 needs even numbers of pixels.
+    even = (slice(height // 2 * 2), slice(width // 2 * 2))
     # The film appears under its name only when it is whole.
     unfinished = path.with_name(f".{path.stem}.partial.mp4")
     writer = imageio_ffmpeg.write_frames(
         str(unfinished),
-        size,
-        fps=fps,
+        (width // 2 * 2, height // 2 * 2),
+        fps=fps,  # pyright: ignore[reportArgumentType]  # it goes to ffmpeg as text
         codec="libx264",
         pix_fmt_out="yuv420p",
         macro_block_size=2,
         output_params=["-crf", "22", "-preset", "veryfast", "-movflags", "+faststart"],
     )
     try:
-        count = 0
-        for count, picture in enumerate(frames(spec, traces, fps=fps, size=size, max_seconds=max_seconds), start=1):
-            if count == 1:
-                writer.send(None)  # starts ffmpeg: not before there is a picture
-            writer.send(picture.tobytes())
+        writer.send(None)  # starts ffmpeg
+        for picture in itertools.chain([first], pictures):
+            writer.send(np.ascontiguousarray(picture[even]).tobytes())
         writer.close()
-        if count == 0:
-            raise RenderingUnavailable("there is nothing to film: no episode has a finite state")
         unfinished.replace(path)
     finally:
         writer.close()

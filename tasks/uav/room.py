@@ -67,6 +67,10 @@ class RoomTask(Task):
         return {"to goal (m)": "goal_distance", "speed (m/s)": "speed", "clearance (m)": "clearance"}
 
     @override
+    def handles(self) -> dict[str, str]:
+        return {"goal": "goal_position"}
+
+    @override
     def shapes(self, values: Mapping[str, np.ndarray]) -> list[Shape]:
         length, width, height = self.settings.room
         x, y, z = map(float, values["goal_position"])

@@ -1,5 +1,7 @@
 """Signals that every flying task can use: where the goal is, how the vehicle moves, how it stands."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ def goal(goal_position: Tensor) -> Tensor:
     return goal_position
 
 
-@signal(unit="1", frame="world")
+@signal(unit="1", frame="world", range=(-1.0, 1.0))
 def heading_direction(attitude: Tensor) -> Tensor:
     """Cosine and sine of the yaw angle (n, 2)."""
     return torch.stack(heading(attitude), 1)
@@ -25,13 +27,13 @@ def goal_offset(position: Tensor, goal: Tensor, heading_direction: Tensor) -> Te
     return to_heading(goal - position, heading_direction)
 
 
-@signal(unit="1", frame="heading")
+@signal(unit="1", frame="heading", range=(-1.0, 1.0))
 def goal_direction(goal_offset: Tensor) -> Tensor:
     """Direction to the goal (n, 3): a unit vector from afar that shrinks to zero within about 0.3 m of the goal."""
     return goal_offset / torch.sqrt((goal_offset * goal_offset).sum(1, keepdim=True) + 0.09)
 
 
-@signal(unit="m")
+@signal(unit="m", range=(0.0, math.inf))
 def goal_distance(position: Tensor, goal: Tensor) -> Tensor:
     """Distance to the goal (n,)."""
     return (goal - position).norm(dim=1)
@@ -43,13 +45,13 @@ def velocity_heading(velocity: Tensor, heading_direction: Tensor) -> Tensor:
     return to_heading(velocity, heading_direction)
 
 
-@signal(unit="m/s")
+@signal(unit="m/s", range=(0.0, math.inf))
 def speed(velocity: Tensor) -> Tensor:
     """Magnitude of the velocity (n,)."""
     return velocity.norm(dim=1)
 
 
-@signal(unit="1", frame="body")
+@signal(unit="1", frame="body", range=(-1.0, 1.0))
 def gravity_direction(attitude: Tensor) -> Tensor:
     """The downward unit vector in the body frame (n, 3)."""
     w, x, y, z = attitude.unbind(1)
@@ -63,7 +65,7 @@ def height(position: Tensor) -> Tensor:
     return position[:, 2]
 
 
-@signal(unit="1")
+@signal(unit="1", range=(-1.0, 1.0))
 def upright(attitude: Tensor) -> Tensor:
     """Cosine of the tilt angle (n,): 1 upright, 0 on the side, -1 upside down."""
     return 1.0 - 2.0 * (attitude[:, 1] ** 2 + attitude[:, 2] ** 2)

@@ -6,7 +6,7 @@ import pytest
 
 from robo_ppo.env.build import build, make_task
 from robo_ppo.errors import UserError
-from tests.composing import compose
+from robo_ppo.run.compose import compose
 from tests.env.toy import config, environment
 
 
@@ -39,8 +39,8 @@ from tests.env.toy import config, environment
         ({"settings": {"visits": "many"}}, "task.settings.visits must be a whole number, not 'many'"),
         ({"settings": {"visits": 2.5}}, "task.settings.visits must be a whole number, not 2.5"),
         ({"settings": {"near": True}}, "task.settings.near must be a number, not True"),
-        ({"timestep": 0.0}, "task.timestep must be positive"),
-        ({"decimation": 0}, "task.decimation at least 1"),
+        ({"timestep": 0.0}, "task.timestep must be greater than 0"),
+        ({"decimation": 0}, "task.decimation must be at least 1"),
         ({"seconds": 0.01}, "task.episode_seconds=0.01 is less than one control step"),
         ({"entry_point": "tests.env.toy"}, "task.entry_point=tests.env.toy: .*; it must be 'module:Class'"),
         ({"entry_point": "tests.env.nothing:Visits"}, "No module named .*; it must be 'module:Class'"),

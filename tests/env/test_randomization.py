@@ -8,8 +8,8 @@ import torch
 from robo_ppo.config import RandomizationConfig
 from robo_ppo.env.randomization import Randomization
 from robo_ppo.robots.crazyflie.robot import Crazyflie
+from robo_ppo.run.compose import compose
 from robo_ppo.sim.mujoco_cpu import MujocoCpu
-from tests.composing import compose
 
 FACTORS = (0.7, 1.0, 1.6)
 

@@ -23,8 +23,8 @@ from robo_ppo.export.verify import compare_with_torch, verify
 from robo_ppo.export.weights import start_from_bundle, weights_of
 from robo_ppo.learn.actor_critic import ActorCritic
 from robo_ppo.run import folder as folders
+from robo_ppo.run.compose import compose
 from robo_ppo.run.train import make_model
-from tests.composing import compose
 
 # What no shipped task observes: values of the step before.
 MEMORY = ("previous_goal_distance", "previous_velocity_heading", "previous_last_action", "previous_gyro")
@@ -61,7 +61,7 @@ def export(config: RunConfig, path: Path) -> tuple[Environment, ActorCritic, Bun
     actions = [0.3 * torch.randn(50, environment.action_size, generator=generator) for _ in range(39)]
     samples = measured_sequence(environment, actions)
     training = Training(commit="abc", seed=config.seed, steps=7, config=folders.portable(config))
-    bundle = export_policy(path, config.task.name, environment, model, samples, folders.versions(), training)
+    bundle = export_policy(path, config.task.name, environment.interface, model, samples, folders.versions(), training)
     return environment, model, bundle
 
 
@@ -164,7 +164,7 @@ def test_the_contract_is_the_tasks(nav: tuple[RunConfig, Environment, ActorCriti
 
 
 def test_stronger_randomization_shows_in_the_contract() -> None:
-    inputs, _ = ports(build(compose("task=uav_hover", "randomization=strong"), "train", 1, episodes=1))
+    inputs, _ = ports(build(compose("task=uav_hover", "randomization=strong"), "train", 1, episodes=1).interface)
     velocity = next(port for port in inputs if port.name == "velocity")
     assert (velocity.noise, velocity.delay) == (0.1, (0.0, 0.04))
 
@@ -210,7 +210,7 @@ def test_a_wrong_export_leaves_the_earlier_file(
         with monkeypatch.context() as patch:
             patch.setattr(f"robo_ppo.export.policy.{function}", lambda *_, answer=answer: answer)
             with pytest.raises((UserError, RuntimeError), match=message):
-                export_policy(path, "x", environment, model, samples, {}, training)
+                export_policy(path, "x", environment.interface, model, samples, {}, training)
         assert path.read_bytes() == bundle.model
         assert [file.name for file in tmp_path.iterdir()] == ["policy.onnx"]
 

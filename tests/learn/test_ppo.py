@@ -68,7 +68,8 @@ def test_it_learns(scale_reward: bool) -> None:
 @pytest.mark.parametrize(("coefficient", "bound"), [(5.0, 0.6), (-5.0, 0.4)])
 def test_the_spread_stays_within_its_bounds(coefficient: float, bound: float) -> None:
     networks = model(initial_std=0.5, min_std=0.4, max_std=0.6)
-    ppo = learner(32, networks=networks, horizon=4, entropy_coefficient=coefficient, target_kl=None, learning_rate=0.1)
+    rates: dict[str, Any] = {"target_kl": None, "learning_rate": 0.1, "max_learning_rate": 0.1}
+    ppo = learner(32, networks=networks, horizon=4, entropy_coefficient=coefficient, **rates)
     for seed in range(3):
         collect(ppo, experience(4, 32, seed))
         ppo.update(experience(4, 32, seed).last_critic)
@@ -91,8 +92,9 @@ def test_the_learning_rate_follows_the_divergence() -> None:
     assert float(ppo.update(experience(4, 32).last_critic)["learning_rate"]) == pytest.approx(1e-3, rel=1e-5)
 
 
-def test_the_highest_learning_rate_can_be_lowered_on_the_way() -> None:
-    ppo = learner(32, horizon=4, target_kl=1e9)
+@pytest.mark.parametrize("target", [1e9, None])
+def test_the_highest_learning_rate_can_be_lowered_on_the_way(target: float | None) -> None:
+    ppo = learner(32, horizon=4, target_kl=target)
     ppo.max_learning_rate.fill_(5e-4)
     collect(ppo, experience(4, 32))
     assert float(ppo.update(experience(4, 32).last_critic)["learning_rate"]) == pytest.approx(5e-4)

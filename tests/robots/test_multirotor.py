@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from robo_ppo.env.build import build
 from robo_ppo.errors import UserError
 from robo_ppo.robots.crazyflie.robot import Crazyflie
-from tests.composing import compose
+from robo_ppo.run.compose import compose
 
 from .test_crazyflie_model import FOLDER
 

@@ -11,8 +11,8 @@ from robo_ppo.env.build import build
 from robo_ppo.learn.actor_critic import ActorCritic
 from robo_ppo.run import checkpoint, main_job
 from robo_ppo.run import folder as folders
+from robo_ppo.run.compose import compose
 from robo_ppo.run.train import make_model
-from tests.composing import compose
 
 SMALL = ("policy.hidden=[]", "policy.critic_hidden=[4]", "num_envs=8", "ranks=1", "threads=1", "total_steps=1000")
 

@@ -155,6 +155,13 @@ def test_what_is_not_finite_is_named_and_the_last_checkpoint_kept(
     assert [path.name for path in (tmp_path / "runs/latest/checkpoints").iterdir()] == ["step_000000000000.pt"]
 
 
+def test_debug_names_the_cause(train: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The observed signal, not the reward and the action that would be the first to be noticed."""
+    monkeypatch.syspath_prepend(OWN)
+    said = "debug: 'root' is not finite in step "
+    train(*TINY, "task.entry_point=odd_tasks:OddTask", "+task.observation.critic={root: {}}", "debug=true", said=said)
+
+
 @pytest.mark.parametrize("runs", ["{cwd}/file", "{cwd}/file/below", "/proc/runs"])
 def test_a_place_that_cannot_be_written_to(train: Callable[..., None], tmp_path: Path, runs: str) -> None:
     (tmp_path / "file").write_text("in the way")

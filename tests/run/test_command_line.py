@@ -9,15 +9,18 @@ import pytest
 
 from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
+from robo_ppo.run.compose import compose
 from robo_ppo.run.resolve import cores, resolved
-from tests.composing import compose
 from tests.run.training import ALONE, ROOT, TINY, command, run
 
 
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        ("train.py", ["python train.py task=uav_nav", "task: uav_hover, uav_nav", "resume=latest", "gamma: 0.99"]),
+        (
+            "train.py",
+            ["python train.py task=uav_nav", "task: gymnasium, uav_hover, uav_nav", "resume=latest", "gamma: 0.99"],
+        ),
         ("evaluate.py", ["python evaluate.py run=latest", "episodes: 1000", "bundle="]),
     ],
 )

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from robo_ppo.env.build import build, make_task
 from robo_ppo.env.environment import Environment, Observation, Transition
-from robo_ppo.run.episodes import Act, joined, recorded_signals, run_episodes
+from robo_ppo.run.episodes import Act, joined, run_episodes
 from tests.run.by_hand import hover_config, hovering
 
 CONFIG = hover_config(Path("runs"), "randomization=none", "task.episode_seconds=4.0")
 
 
 def environment_of(count: int) -> Environment:
-    return build(CONFIG, "validation", count, episodes=24, extra_signals=recorded_signals(make_task(CONFIG)))
+    return build(CONFIG, "validation", count, episodes=24, extra_signals=make_task(CONFIG).recorded())
 
 
 @pytest.fixture(scope="module")

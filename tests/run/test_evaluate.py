@@ -15,10 +15,10 @@ from robo_ppo.export.contract import Port
 from robo_ppo.export.verify import verify
 from robo_ppo.run import evaluate as evaluation
 from robo_ppo.run import folder as folders
+from robo_ppo.run.compose import compose, compose_evaluation
 from robo_ppo.run.evaluate import Options, evaluate, fly
 from robo_ppo.run.rendering import choose_gl
 from robo_ppo.run.statistics import wilson_interval
-from tests.composing import compose, compose_evaluation
 from tests.run.by_hand import hover_config, make_run
 
 
@@ -65,6 +65,7 @@ def test_everything_is_written(finished: Path, bundle: Bundle) -> None:
     assert (success["low"], success["high"]) == wilson_interval(count, 48)
     assert sum(metrics["outcomes"].values()) == 48 and metrics["outcomes"]["success"] == count
     assert {name: spread["unit"] for name, spread in metrics["metrics"].items()} == {
+        "return": "1",
         "time_to_goal": "s",
         "path_length_ratio": "1",
         "smallest_clearance": "m",
@@ -103,15 +104,17 @@ def test_the_same_numbers_come_again(finished: Path, runs: Path, capsys: pytest.
 def test_more_episodes_than_fly_at_once(config: RunConfig, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is counted once, and an episode is the same in whichever batch it flies."""
     config = dataclasses.replace(config, randomization=compose("randomization=none").randomization)
-    together, scenes = fly(config, bundle, Options(23, "test", False, 1.0))
+    together = fly(config, bundle, Options(23, "test", False, 1.0))
     monkeypatch.setattr(evaluation, "AT_ONCE", 10)
     monkeypatch.setattr(evaluation, "TRACED", 4)
-    parts, same_scenes = fly(config, bundle, Options(23, "test", False, 1.0))
+    in_parts = fly(config, bundle, Options(23, "test", False, 1.0))
+    once, parts = together.episodes, in_parts.episodes
     assert parts.ids.tolist() == list(range(23))
-    assert parts.outcome.tolist() == together.outcome.tolist()
-    np.testing.assert_array_equal(parts.steps, together.steps)
+    assert parts.outcome.tolist() == once.outcome.tolist()
+    np.testing.assert_array_equal(parts.steps, once.steps)
+    np.testing.assert_array_equal(parts.returns, once.returns)
     assert [trace.episode for trace in parts.traces] == [0, 1, 2, 3]
-    assert scenes == same_scenes
+    assert in_parts.scenes == together.scenes
 
 
 def test_splits_and_randomization_differ(finished: Path, runs: Path) -> None:

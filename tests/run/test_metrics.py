@@ -55,7 +55,7 @@ class Terminal(io.StringIO):
 def test_a_terminal_sees_one_line_that_renews_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((140, 24)))
     out = Terminal()
-    progress = Progress(2_000_000, out=out)
+    progress = Progress(2_000_000, "success", out=out)
     progress.show(1_000_000, 0.25, None)
     progress.show(1_500_000, 0.5, 0.75)  # too soon to be shown
     assert out.getvalue().count("\r\x1b[2K") == 1
@@ -70,7 +70,7 @@ def test_a_terminal_sees_one_line_that_renews_itself(monkeypatch: pytest.MonkeyP
 
 def test_a_file_gets_plain_lines_now_and_then() -> None:
     out = io.StringIO()
-    progress = Progress(2_000_000, out=out, every_seconds=1e9)
+    progress = Progress(2_000_000, "success", out=out, every_seconds=1e9)
     for step in range(1, 5):
         progress.show(step * 500_000, 0.1 * step, None)
     progress.end()
@@ -84,7 +84,7 @@ def test_a_file_gets_plain_lines_now_and_then() -> None:
 
 def test_a_training_goes_on_when_nobody_reads_any_more() -> None:
     program = (
-        "import sys; from robo_ppo.run.metrics import Progress; progress = Progress(10, every_seconds=0.0)\n"
+        "import sys; from robo_ppo.run.metrics import Progress; progress = Progress(10, 'success', every_seconds=0.0)\n"
         "for _ in range(2000): progress.show(5, 0.5, 0.5)\n"
         "progress.end(); print('and prints'); sys.stdout.flush(); print('the end', file=sys.stderr)"
     )
@@ -102,6 +102,6 @@ def test_a_resumed_run_counts_its_speed_from_where_it_began(monkeypatch: pytest.
     now = iter([100.0, 110.0])
     monkeypatch.setattr("time.monotonic", lambda: next(now))
     out = io.StringIO()
-    Progress(2_000_000, 1_000_000, out).show(1_200_000, None, None)
+    Progress(2_000_000, "success", 1_000_000, out).show(1_200_000, None, None)
     assert "20k steps/s" in out.getvalue()
     assert out.getvalue().endswith("at most 0:40 to go\n")

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import imageio_ffmpeg
 import mujoco
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from robo_ppo.run.overlay import plan_outline, reading_text
 from robo_ppo.run.rendering import RenderingUnavailable, Studio
 from robo_ppo.run.stage import signed_distance
 from robo_ppo.run.trace import EpisodeTrace
+from tests.run.decoding import decode
 
 SIZE = (320, 240)
 ROBOT = Path(__file__).parents[2] / "robots" / "crazyflie" / "crazyflie.xml"
@@ -34,14 +34,6 @@ def spec() -> mujoco.MjSpec:
             return spec
     except RenderingUnavailable:
         pytest.skip("no OpenGL library works on this machine")
-
-
-def decode(path: Path) -> tuple[str, np.ndarray]:
-    """What ffmpeg says of a film's stream, and its pictures (frames, height, width, 3)."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    run = subprocess.run(command, capture_output=True, check=True)
-    stream = next(line for line in run.stderr.decode().splitlines() if "Video:" in line)
-    return stream, np.frombuffer(run.stdout, np.uint8).reshape(-1, SIZE[1], SIZE[0], 3)
 
 
 def test_film_holds_every_frame(tmp_path: Path, spec: mujoco.MjSpec, make_trace: MakeTrace) -> None:
@@ -112,11 +104,17 @@ def test_camera_is_steady(make_trace: MakeTrace) -> None:
     assert np.linalg.norm(path.target - trace.position, axis=1).max() < 0.3
 
 
-def test_mistakes_are_named(tmp_path: Path, spec: mujoco.MjSpec, make_trace: MakeTrace) -> None:
+def test_a_film_of_nothing_is_refused(tmp_path: Path, spec: mujoco.MjSpec) -> None:
     with pytest.raises(ValueError, match="at least one episode"):
         video.film(tmp_path / "film.mp4", spec, [])
-    with pytest.raises(ValueError, match="even width"):
-        video.film(tmp_path / "film.mp4", spec, [make_trace(seconds=0.1)], size=(321, 240))
+
+
+def test_pictures_with_odd_sides_lose_a_row_and_a_column(tmp_path: Path) -> None:
+    """H.264 takes even numbers of pixels alone."""
+    pictures = iter([np.full((241, 321, 3), 90, np.uint8)] * 4)
+    stream, decoded = decode(video.write_film(tmp_path / "film.mp4", pictures, fps=12.5))
+    assert "320x240" in stream and "12.50 fps" in stream
+    assert decoded.shape == (4, 240, 320, 3)
 
 
 def test_without_opengl_the_message_names_the_package() -> None:

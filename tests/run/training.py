@@ -13,9 +13,9 @@ import torch
 from robo_ppo.config import RunConfig
 from robo_ppo.run import checkpoint
 from robo_ppo.run import folder as folders
+from robo_ppo.run.compose import compose
 from robo_ppo.run.resolve import resolved
 from robo_ppo.run.train import TrainingResult, train
-from tests.composing import compose
 
 ROOT = Path(__file__).parents[2]
 STEPS = 256  # of one iteration

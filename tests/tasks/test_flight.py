@@ -11,8 +11,8 @@ from hypothesis import given
 from torch import Tensor
 
 from robo_ppo.env.build import build, make_task
+from robo_ppo.run.compose import compose
 from robo_ppo.tasks.uav import room, signals, terms
-from tests.composing import compose
 
 HOVER = compose("task=uav_hover", "randomization=none", "sim.threads=1")
 number = st.floats(-3.0, 3.0)

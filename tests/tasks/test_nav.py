@@ -13,8 +13,8 @@ from torch import Tensor
 from robo_ppo.env.build import build, make_task
 from robo_ppo.env.environment import Environment
 from robo_ppo.env.scenes import SceneBank, Split, build_bank
+from robo_ppo.run.compose import compose
 from robo_ppo.tasks.uav.nav import FAR_AWAY, UavNav
-from tests.composing import compose
 
 CONFIG = compose("task=uav_nav", "randomization=none", "sim.threads=1")
 LENGTH, WIDTH, HEIGHT = 8.0, 8.0, 3.0
