@@ -1,0 +1,98 @@
+"""The result as a picture: success over steps with the spread of the seeds, and steps per second."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, PercentFormatter
+
+from benchmarks.peers.results import Results
+from benchmarks.peers.speed import Setup, fastest, measured
+from robo_ppo.run import palette
+
+LABELS = {
+    "ours": "robo_ppo",
+    "rsl_rl": "rsl_rl",
+    "skrl": "skrl",
+    "stable_baselines3": "Stable-Baselines3",
+}
+COLOURS = {
+    "ours": palette.VEHICLE,
+    "rsl_rl": palette.PATH,
+    "skrl": palette.GOAL,
+    "stable_baselines3": palette.MUTED,
+}
+
+
+def draw(results: Results, path: Path) -> None:
+    """Draw what was measured of the two into a PNG at `path`."""
+    parts = [panel for panel, part in ((_draw_learning, "learning"), (_draw_speed, "speed")) if results.entries(part)]
+    if not parts:
+        return
+    figure = Figure(figsize=(4.6 * len(parts), 3.4), dpi=150, layout="constrained")
+    for index, panel in enumerate(parts):
+        panel(figure.add_subplot(1, len(parts), index + 1), results)
+    figure.savefig(path, facecolor="white")
+
+
+def _draw_learning(axes: Axes, results: Results) -> None:
+    """One line for each learner: the median of its seeds, with a band from the worst to the best."""
+    _style(axes, f"Success in validation, {results.content['setup']['task']}", "environment steps")
+    for learner, colour in COLOURS.items():
+        entries = results.find("learning", learner=learner)
+        if not entries:
+            continue
+        steps = entries[0]["steps"]
+        columns = list(zip(*(entry["success"] for entry in entries), strict=True))
+        middle = [statistics.median(values) for values in columns]
+        axes.fill_between(steps, [min(v) for v in columns], [max(v) for v in columns], color=colour, alpha=0.15, lw=0)
+        axes.plot(steps, middle, color=colour, linewidth=1.6, marker="o", markersize=3.5, label=LABELS[learner])
+        for number, values in zip(steps, columns, strict=True):
+            axes.plot([number] * len(values), values, color=colour, linestyle="", marker="_", markersize=5)
+    axes.set(xlim=(0, None), ylim=(0.0, 1.02))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+
+
+def _draw_speed(axes: Axes, results: Results) -> None:
+    """A bar for each learner: the median of the repeats, with a line from the slowest to the fastest."""
+    where = results.content["setup"]["machine"]
+    _style(axes, f"Training speed, {where['processor']}, {where['cores']} cores", "environment steps per second")
+    labels: list[str] = []
+    drawn: set[str] = set()
+    for row, setups in enumerate(_bars(measured(results))):
+        setup = fastest(results, setups)
+        speeds = [entry["steps_per_second"] for entry in setup.entries(results)]
+        middle, paleness = statistics.median(speeds), 0.55 if setup.learner in drawn else 1.0
+        axes.barh(row, middle, color=COLOURS[setup.learner], height=0.62, alpha=paleness)
+        axes.plot([min(speeds), max(speeds)], [row, row], color=palette.INK, linewidth=1.0)
+        axes.text(max(speeds), row, f"  {middle / 1e3:.0f}k", va="center", fontsize=8, color=palette.INK)
+        processes = f"{setup.ranks} processes" if setup.ranks > 1 else "1 process"
+        labels.append(f"{LABELS[setup.learner]}\n{processes}")
+        drawn.add(setup.learner)
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(right=axes.get_xlim()[1] * 1.1)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.grid(visible=False, axis="y")
+
+
+def _bars(setups: Sequence[Setup]) -> list[list[Setup]]:
+    """The bars: setups of one learner with as many processes, of which the fastest is shown."""
+    keys = dict.fromkeys((setup.learner, setup.ranks) for setup in setups)
+    return [[setup for setup in setups if (setup.learner, setup.ranks) == key] for key in keys]
+
+
+def _style(axes: Axes, title: str, label: str) -> None:
+    """The look of the figures of a run."""
+    axes.set_title(title, fontsize=9.5, color=palette.INK, loc="left")
+    axes.set_xlabel(label, fontsize=8, color=palette.MUTED)
+    axes.tick_params(labelsize=7.5, colors=palette.MUTED, length=2.5)
+    axes.grid(visible=True, color="#e3e7ec", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color("#c3cad3")
