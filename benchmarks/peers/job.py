@@ -7,6 +7,8 @@ The policies at the milestones are kept and validated once the training is over,
 
 import importlib.metadata
 import multiprocessing
+import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -69,7 +71,16 @@ def _in_its_process(job: Job) -> Outcome:
     from robo_ppo.run.output import silence
 
     silence()
+    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
     return perform(job)
+
+
+def _leave_with_the_parent() -> None:
+    """A benchmark that was killed must not leave a training behind, which would slow down the next one."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def perform(job: Job) -> Outcome:

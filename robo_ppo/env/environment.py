@@ -101,15 +101,15 @@ class Environment(VectorEnvironment):
         self._drives = task.robot.drives()
         self._fields = {name: sim.bind(name) for name, leaf in table.leaves.items() if leaf.kind == "field"}
 
-        observed = [*onboard.measurements, *critic, *self._drives.values()]
+        refreshed = [*onboard.measurements, *critic, *self._drives.values()]
         ends = [SUCCESS, *task.failures]
         followed = [s.follows for s in states.values() if s.follows is not None]
-        everything = [*observed, *ends, *reward.outputs, *followed, *task.advance_signals(), *extra_signals]
+        everything = [*refreshed, *ends, *reward.outputs, *followed, *task.advance_signals(), *extra_signals]
         self._graph = table.graph_with_previous(everything)
         self._checks = SignalChecks(table, self._graph) if options.debug else None
         self._onboard_checks = SignalChecks(table, onboard.graph) if options.debug else None
         self._previous_names = self._graph.previous
-        self._observed = tuple(observed)
+        self._refreshed = tuple(refreshed)
         self._graphs_without_past: dict[tuple[str, ...], Graph] = {}
         shapes = onboard.sizes | table.shapes(table.graph(critic))
         self.observed = tuple(n for n in (*onboard.signals, *critic) for _ in range(torch.Size(shapes[n]).numel()))
@@ -330,7 +330,7 @@ class Environment(VectorEnvironment):
         """Everything that is observed, where the previous value of the named signals is their present one."""
         key = tuple(names)
         if key not in self._graphs_without_past:
-            self._graphs_without_past[key] = self.table.graph([*self._observed, *names], beginning=names)
+            self._graphs_without_past[key] = self.table.graph([*self._refreshed, *names], beginning=names)
         return self._graphs_without_past[key]
 
     def _keep(self, rows: Tensor, values: Mapping[str, Tensor], names: Sequence[str]) -> None:
