@@ -227,12 +227,12 @@ class GymEnvironment(ForeignEnvironment):
     def picture(self) -> np.ndarray | None:
         try:
             pictures = self._vector.render()
-        except (gymnasium.error.Error, ImportError) as error:
-            raise UserError(f"{self._env_id} cannot be drawn: {error}") from error
+        except Exception as error:  # of Gymnasium, of the library that draws, of OpenGL
+            raise UserError(f"{self._env_id} cannot be drawn: {' '.join(str(error).split())}") from error
         return None if not pictures else np.asarray(pictures[0])
 
     def _observe(self, found: Any) -> Observation:
-        numbers = torch.from_numpy(np.array(found, np.float32)).flatten(1)
+        numbers = torch.from_numpy(np.array(found, np.float32)).reshape(self.num_envs, -1)
         self.measured = {"observation": numbers}
         return {"policy": numbers, "critic": numbers}
 
@@ -261,6 +261,8 @@ def check_spaces(env_id: str, observation: "spaces.Space[Any]", action: "spaces.
         raise UserError(f"{env_id} has the actions {action}; a Gaussian policy needs a Box of continuous actions")
     if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
         raise UserError(f"{env_id} has actions without bounds, {action}; wrap it so that they have some")
+    if not (action.low < action.high).all():
+        raise UserError(f"{env_id} has actions that cannot change, {action}; wrap it so that they are left out")
     if not isinstance(observation, spaces.Box):
         raise UserError(f"{env_id} has the observations {observation}; a Box of numbers is needed")
     if len(observation.shape) > 1 or observation.dtype == np.uint8:
@@ -278,7 +280,8 @@ def _flat(space: "spaces.Space[Any]") -> "spaces.Space[Any]":
         parts = list(space.spaces)
     else:
         return space
-    pictures = [part for part in parts if isinstance(part, spaces.Box) and len(part.shape) > 1]
+    flat = [_flat(part) for part in parts]
+    pictures = [part for part in flat if isinstance(part, spaces.Box) and len(part.shape) > 1]
     return pictures[0] if pictures else spaces.flatten_space(space)
 
 
@@ -348,6 +351,7 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if first is not None:
             self._next_id = _first_episode(first)
         observation = self.environment.reset(self._next_id)["policy"].numpy().copy()
+        self.environment.episode.age.zero_()  # whoever resets an environment expects whole episodes
         self._next_id = int(self.environment.episode.next_id)
         return observation, {}
 
@@ -386,6 +390,7 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         if seed is not None:
             self._next_id = _first_episode(seed)
         observation = self.environment.reset(self._next_id)["policy"][0].numpy().copy()
+        self.environment.episode.age.zero_()  # whoever resets an environment expects a whole episode
         self._next_id += 1
         return observation, {}
 
@@ -393,16 +398,17 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         with torch.no_grad():
             asked = torch.as_tensor(np.asarray(action), dtype=torch.float32).unsqueeze(0)
+            # Without a restart, what the task has told meanwhile (the next waypoint) is in the observation.
             transition = self.environment.step(asked, restart=False)
         terminated, truncated = bool(transition.terminated), bool(transition.truncated)
         infos = {"is_success": bool(self.environment.outcomes(transition)[SUCCESS])} if terminated or truncated else {}
-        observation = transition.final_observation["policy"][0].numpy().copy()
+        observation = transition.observation["policy"][0].numpy().copy()
         return observation, float(transition.reward), terminated, truncated, infos
 
 
 def _first_episode(seed: int) -> int:
     """Where the episodes of a seed begin: so far apart that two seeds share none."""
-    return seed << 24
+    return (seed % 2**32) << 24
 
 
 def _task_spaces(environment: Environment) -> tuple["spaces.Box", "spaces.Box"]:

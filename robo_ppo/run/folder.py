@@ -31,7 +31,7 @@ Schema = TypeVar("Schema")
 
 def create(runs: str, task: str, *, latest: bool = True) -> Path:
     """A new folder for a run, with `latest` pointing to it unless it is not one to be resumed."""
-    root, task = Path(runs), re.sub(r"[/:\\]", "_", task)
+    root, task = Path(runs), folder_name(task)
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for suffix in ("", *(f"_{number}" for number in range(1, 1000))):
         folder = root / task / (stamp + suffix)
@@ -49,6 +49,11 @@ def create(runs: str, task: str, *, latest: bool = True) -> Path:
     if latest:
         point_latest(root, folder)
     return folder
+
+
+def folder_name(task: str) -> str:
+    """Name of the folder of a task's runs: that of the task, without what no folder's name may have."""
+    return re.sub(r"[/:\\]", "_", task)
 
 
 def point_latest(root: Path, folder: Path) -> None:

@@ -19,7 +19,7 @@ import yaml
 
 from robo_ppo.errors import UserError
 from robo_ppo.run import palette
-from robo_ppo.run.folder import chosen_task
+from robo_ppo.run.folder import chosen_task, folder_name
 from robo_ppo.run.statistics import wilson_interval
 
 _CAPTIONS = {
@@ -257,7 +257,7 @@ def _commands(folder: Path, config: Mapping[str, Any], evaluation: Mapping[str, 
     task = _section(config, "task").get("name")
     # A page is sent to others: it names the run within the folder of runs, never where that lies.
     runs = Path(str(config.get("runs", "runs"))).name
-    run = f"{runs}/{task}/{folder.name}" if folder.parent.name == task else folder.name
+    run = f"{runs}/{folder.parent.name}/{folder.name}" if folder.parent.name == folder_name(str(task)) else folder.name
     evaluate = f"python evaluate.py run={run} episodes={evaluation.get('episodes', 1000)}"
     if not task:
         return [evaluate]

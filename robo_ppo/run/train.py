@@ -348,6 +348,7 @@ class Trainer:
                 list(earlier.task.observation.policy),
                 list(self.config.task.observation.policy),
             ),
+            ("env_id", earlier.env_id, self.config.env_id),
             ("policy.activation", earlier.policy.activation, self.config.policy.activation),
             ("robot.action", earlier.robot.action, self.config.robot.action),
         ):

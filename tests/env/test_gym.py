@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from robo_ppo.env.build import build, make_environment
-from robo_ppo.env.gym import GymEnvironment, GymSettings, TaskEnv, TaskVectorEnv
+from robo_ppo.env.gym import GymEnvironment, GymSettings, TaskEnv, TaskVectorEnv, check_spaces
 from robo_ppo.errors import UserError
 from robo_ppo.run.compose import compose
 
@@ -160,6 +160,11 @@ def test_what_cannot_be_learnt_from_is_refused(overrides: list[str], message: st
         (spaces.Discrete(5), spaces.Box(-1.0, 1.0, (2,)), r"has the observations Discrete\(5\)"),
         (spaces.Box(-1.0, 1.0, (3,)), spaces.Box(-np.inf, np.inf, (2,)), "has actions without bounds"),
         (spaces.Box(-1.0, 1.0, (3,)), spaces.MultiDiscrete([2, 3]), "needs a Box of continuous actions"),
+        (
+            spaces.Dict({"a": spaces.Dict({"eye": spaces.Box(0.0, 1.0, (8, 8))})}),
+            spaces.Box(-1.0, 1.0, (2,)),
+            "observes pictures or grids",
+        ),
     ],
 )
 def test_spaces_that_do_not_fit_are_refused(observation: Any, action: Any, message: str) -> None:
@@ -170,6 +175,13 @@ def test_spaces_that_do_not_fit_are_refused(observation: Any, action: Any, messa
             GymEnvironment.make(GymSettings("Odd-v0"), "train", 0, 1)
     finally:
         del gymnasium.registry["Odd-v0"]
+
+
+def test_an_action_that_cannot_change_is_refused() -> None:
+    """Its place in the range of the others could not be told."""
+    stuck = spaces.Box(np.array([0.0, 1.0], np.float32), np.array([1.0, 1.0], np.float32))
+    with pytest.raises(UserError, match="Odd has actions that cannot change"):
+        check_spaces("Odd", spaces.Box(-1.0, 1.0, (3,)), stuck)
 
 
 def test_observations_in_several_parts_become_one_vector() -> None:
@@ -224,6 +236,21 @@ def test_many_of_ours_are_what_gymnasium_makes_of_single_ones() -> None:
             assert np.abs(observation[ended] - infos["final_obs"][ended]).max() > 0.01
             break
     assert ended.any()
+
+
+def test_whoever_resets_gets_whole_episodes() -> None:
+    """Also of the training split, whose environments begin at random ages for our own learner."""
+    limit = 25
+    single, many = TaskEnv(build(HOVER, "train", 1)), TaskVectorEnv(build(HOVER, "train", 4))
+    single.reset(seed=2**40)
+    many.reset(seed=1)
+    for step in range(1, limit + 1):
+        *_, terminated, truncated, _ = single.step(np.zeros(4, np.float32))
+        *_, cut, _ = many.step(np.zeros((4, 4), np.float32))
+        assert truncated == (step == limit and not terminated)
+        assert not cut.any() or step == limit
+        if terminated:
+            break
 
 
 def test_a_seed_repeats_episodes_and_another_one_has_others() -> None:

@@ -86,6 +86,15 @@ def test_it_resumes_with_new_episodes_and_refuses_another_configuration(finished
     assert [row["step"] for row in rows(finished)] == sorted({row["step"] for row in rows(finished)})
 
 
+def test_a_policy_of_another_environment_is_no_start(finished: Path) -> None:
+    """Sizes alone would not tell: InvertedPendulum and another registration of it have the same."""
+    cwd = finished.parents[1]
+    other = "gymnasium.envs.mujoco:InvertedPendulum-v5"
+    done = run(command(*TINY, f"env_id={other}", f"init={finished.resolve()}", "evaluation.episodes=0"), cwd)
+    assert done.returncode == 2
+    assert "was trained with env_id=InvertedPendulum-v5, this run has gymnasium.envs.mujoco:Inv" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
