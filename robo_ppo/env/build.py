@@ -262,6 +262,10 @@ def _foreign_class(config: RunConfig) -> type[ForeignEnvironment] | None:
         "randomization.parameters": config.randomization.parameters,
         "task.observation": config.task.observation.policy or config.task.observation.critic,
         "task.measurements": config.task.measurements,
+        "task.episode_seconds": config.task.episode_seconds,
+        "task.timestep": config.task.timestep,
+        "task.action_delay": any(config.task.action_delay),
+        "debug": config.debug,
     }
     for key, given in ours.items():
         if given:

@@ -96,7 +96,7 @@ class GymEnvironment(ForeignEnvironment):
         self.observation_sizes = {"policy": size, "critic": size}
         self.observed = ("observation",) * size
         self.term_names = ("reward",)
-        self.outcome_names = (SUCCESS, "broken", TERMINATED, TIMEOUT)
+        self.outcome_names = (TERMINATED, TIMEOUT)
         self.level = torch.ones(())
         self.broken_worlds = []
         self._resumed = 0

@@ -213,6 +213,8 @@ class Trainer:
 
     def _raise_level(self, totals: Totals) -> None:
         """Curriculum: once as many episodes have ended as there are environments, look at how they went."""
+        if self.environment.score != "success":
+            return
         curriculum = self.config.task.curriculum
         self._recent += torch.stack((totals.episodes, totals.outcomes[SUCCESS]))
         if self._recent[0] >= self.config.num_envs:

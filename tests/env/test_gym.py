@@ -145,6 +145,8 @@ def test_a_resumed_run_begins_episodes_that_were_not_run_before() -> None:
         (["env_id=Pendulum-v1", "+task.settings.kwargs.gravvity=1"], "env_id=Pendulum-v1: .*gravvity"),
         (["env_id=Pendulum-v1", "+task.settings.horizon=1"], "task.settings has no 'horizon'"),
         (["env_id=Pendulum-v1", "robot=crazyflie"], "robot is for tasks of signals; Pendulum-v1 brings its own"),
+        (["env_id=Pendulum-v1", "debug=true"], "debug is for tasks of signals"),
+        (["env_id=Pendulum-v1", "task.episode_seconds=3"], "task.episode_seconds is for tasks of signals"),
         (["env_id=Pendulum-v1", "randomization=nominal"], "randomization.parameters is for tasks of signals"),
     ],
 )
