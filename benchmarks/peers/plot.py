@@ -11,6 +11,7 @@ from matplotlib.ticker import EngFormatter, PercentFormatter
 from benchmarks.peers.results import Results
 from benchmarks.peers.speed import Setup, fastest, measured
 from robo_ppo.run import palette
+from robo_ppo.run.plots import style
 
 LABELS = {
     "ours": "robo_ppo",
@@ -88,11 +89,5 @@ def _bars(setups: Sequence[Setup]) -> list[list[Setup]]:
 
 def _style(axes: Axes, title: str, label: str) -> None:
     """The look of the figures of a run."""
-    axes.set_title(title, fontsize=9.5, color=palette.INK, loc="left")
+    style(axes, title)
     axes.set_xlabel(label, fontsize=8, color=palette.MUTED)
-    axes.tick_params(labelsize=7.5, colors=palette.MUTED, length=2.5)
-    axes.grid(visible=True, color="#e3e7ec", linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color("#c3cad3")

@@ -350,8 +350,7 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         super().reset(seed=first)
         if first is not None:
             self._next_id = _first_episode(first)
-        observation = self.environment.reset(self._next_id)["policy"].numpy().copy()
-        self.environment.episode.age.zero_()  # whoever resets an environment expects whole episodes
+        observation = _whole_episodes(self.environment, self._next_id)
         self._next_id = int(self.environment.episode.next_id)
         return observation, {}
 
@@ -389,8 +388,7 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         super().reset(seed=seed)
         if seed is not None:
             self._next_id = _first_episode(seed)
-        observation = self.environment.reset(self._next_id)["policy"][0].numpy().copy()
-        self.environment.episode.age.zero_()  # whoever resets an environment expects a whole episode
+        observation = _whole_episodes(self.environment, self._next_id)[0]
         self._next_id += 1
         return observation, {}
 
@@ -409,6 +407,13 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 def _first_episode(seed: int) -> int:
     """Where the episodes of a seed begin: so far apart that two seeds share none."""
     return (seed % 2**32) << 24
+
+
+def _whole_episodes(environment: Environment, first_id: int) -> np.ndarray:
+    """Begin episodes; returns what is observed first. Ours begin training at random ages; who resets expects age 0."""
+    observation = environment.reset(first_id)["policy"].numpy().copy()
+    environment.episode.age.zero_()
+    return observation
 
 
 def _task_spaces(environment: Environment) -> tuple["spaces.Box", "spaces.Box"]:

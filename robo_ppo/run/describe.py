@@ -11,19 +11,14 @@ def describe(config: RunConfig, environment: VectorEnvironment) -> str:
     """The table, as text for a terminal."""
     if isinstance(environment, Environment):
         parts = _task(config, environment)
-    elif isinstance(environment, ForeignEnvironment):
+    else:
+        assert isinstance(environment, ForeignEnvironment)
         parts = [
             f"{environment.describe()} · control {1 / environment.interface.control_period:g} Hz, episodes of at most "
             f"{environment.max_episode_steps} steps, observation of {environment.observation_sizes['policy']} numbers"
         ]
-    else:
-        parts = [config.task.name]
-    return (
-        "\n\n".join(
-            [*parts, _section("commands", ["name", "unit", "from", "to"], _commands(environment)), _learner(config)]
-        )
-        + "\n"
-    )
+    commands = _section("commands", ["name", "unit", "from", "to"], _commands(environment))
+    return "\n\n".join([*parts, commands, _learner(config)]) + "\n"
 
 
 def _learner(config: RunConfig) -> str:

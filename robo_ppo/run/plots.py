@@ -50,7 +50,7 @@ def learning_curves(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
         figure.text(0.5, 0.5, "no metrics were recorded", ha="center", color=palette.MUTED)
     for index, (title, keys, logarithmic) in enumerate(panels):
         axes = figure.add_subplot(lines, columns, index + 1)
-        _style(axes, title)
+        style(axes, title)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_xlabel("environment steps", fontsize=8, color=palette.MUTED)
         for key, label in keys.items():
@@ -107,7 +107,7 @@ def returns(values: np.ndarray, outcome: np.ndarray, path: Path) -> Path:
     """Draw how the returns (episodes,) of an evaluation are spread, by outcome, into a PNG at `path`, and return it."""
     figure = Figure(figsize=(6.6, 3.0), dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
-    _style(axes, "Return per episode")
+    style(axes, "Return per episode")
     names = sorted(set(outcome.tolist()))
     axes.hist(
         [values[outcome == name] for name in names],
@@ -179,7 +179,7 @@ def _draw_plan(axes: Axes, trace: EpisodeTrace) -> None:
     # Panels stand side by side: a square of the same size for each scene.
     centre, half = (low + high) / 2, (high - low).max() / 2
     axes.set(xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - half, centre[1] + half), aspect="equal")
-    _style(axes, f"Episode {trace.episode}: {palette.outcome_label(trace.outcome).lower()}")
+    style(axes, f"Episode {trace.episode}: {palette.outcome_label(trace.outcome).lower()}")
     axes.set_xlabel("x (m)", fontsize=8, color=palette.MUTED, labelpad=1)
     axes.set_ylabel("y (m)", fontsize=8, color=palette.MUTED, labelpad=1)
     axes.grid(visible=False)
@@ -188,7 +188,7 @@ def _draw_plan(axes: Axes, trace: EpisodeTrace) -> None:
 def _draw_altitude(axes: Axes, trace: EpisodeTrace) -> None:
     """Altitude over time, with the goal's altitude and the floor and ceiling."""
     time = np.arange(len(trace.position)) * trace.control_period
-    _style(axes, "")
+    style(axes, "")
     for shape in trace.shapes[-1]:
         if shape.role == "bounds" and shape.kind == "box":
             for side in (-1.0, 1.0):
@@ -209,8 +209,8 @@ def _outcome_handle(outcome: str) -> Line2D:
     return Line2D([], [], color=palette.outcome_colour(outcome), linewidth=1.6, marker=marker, label=label)
 
 
-def _style(axes: Axes, title: str) -> None:
-    """The look that all panels share."""
+def style(axes: Axes, title: str) -> None:
+    """Give a panel the look that all figures of runs and benchmarks share."""
     axes.set_title(title, fontsize=9.5, color=palette.INK, loc="left")
     axes.tick_params(labelsize=7.5, colors=palette.MUTED, length=2.5)
     axes.grid(visible=True, color="#e3e7ec", linewidth=0.7)
