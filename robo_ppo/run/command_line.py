@@ -4,6 +4,7 @@ Hydra composes the configuration from `conf/` and the arguments. A person's mist
 nothing heavy has been imported by then if the mistake is in the configuration.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -73,6 +74,8 @@ def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
     """Let Hydra compose and call, once or for every job of a sweep; turn mistakes into messages."""
     # Hydra prints errors in its own way and exits with 1 unless it is told to raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # PyOpenGL reports on its own accelerators when MuJoCo imports it, which is at once where MUJOCO_GL is set.
+    logging.getLogger("OpenGL").setLevel(logging.WARNING)
     register()
     mistakes: list[str] = []
 

@@ -12,7 +12,6 @@ film. A `Studio` binds it when it is built, so the order of imports does not mat
 import ctypes.util
 import functools
 import importlib
-import logging
 import os
 import platform
 import subprocess
@@ -110,7 +109,6 @@ class Studio:
         self._rectangle = mujoco.MjrRect(0, 0, *size)
         self._pixels = np.empty((size[1], size[0], 3), np.uint8)
         backend = choose_gl()
-        logging.getLogger("OpenGL").setLevel(logging.WARNING)  # it reports on its own accelerators
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # GLFW warns before it fails: one message is enough

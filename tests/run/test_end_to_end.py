@@ -11,6 +11,7 @@ from PIL import Image
 
 from robo_ppo.export.bundle import read_bundle
 from robo_ppo.export.verify import verify
+from robo_ppo.run.rendering import choose_gl
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -32,7 +33,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(runs: Path) -> subprocess.CompletedProcess[str]:
-    job = command("train.py", "task=uav_hover", f"runs={runs}", *TINY)
+    # With MUJOCO_GL set, as many have it in their shell, MuJoCo imports its OpenGL library before anything is said.
+    job = command("train.py", "task=uav_hover", f"runs={runs}", *TINY, MUJOCO_GL=choose_gl())
     assert job.returncode == 0, job.stderr
     return job
 
