@@ -5,13 +5,13 @@ environment = make_environment(config, split="train", num_envs=1024)    # of wha
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, get_type_hints
 
 import mujoco
 import numpy as np
 import torch
 
-from robo_ppo.config import MeasurementConfig, RunConfig, TaskConfig
+from robo_ppo.config import CurriculumConfig, MeasurementConfig, RunConfig, TaskConfig
 from robo_ppo.env.classes import check_robot, load_class, scenes_of
 from robo_ppo.env.environment import Environment, EnvironmentOptions
 from robo_ppo.env.measurements import Measured, Sensors, scaled
@@ -214,17 +214,26 @@ def _check_ends(table: SignalTable, task: Task) -> None:
 
 
 def _settings(schema: type, given: dict[str, Any]) -> object:
-    fields = {f.name: f for f in dataclasses.fields(schema)}
+    fields, hints = {f.name: f for f in dataclasses.fields(schema)}, get_type_hints(schema)
     for name, value in given.items():
         if name not in fields:
             raise UserError(f"task.settings has no '{name}'; {did_you_mean(name, fields)}")
-        default = fields[name].default
-        if default is not dataclasses.MISSING and not _is_like(value, default):
-            raise UserError(f"task.settings.{name} must be {_kind(default)}, not {value!r}")
+        example = _example(fields[name], hints[name])
+        if example is not None and not _is_like(value, example):
+            raise UserError(f"task.settings.{name} must be {_kind(example)}, not {value!r}")
     missing = [n for n, f in fields.items() if n not in given and f.default is f.default_factory is dataclasses.MISSING]
     if missing:
         raise UserError(f"task.settings needs {', '.join(missing)}")
     return schema(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+
+
+def _example(field: "dataclasses.Field[Any]", hint: Any) -> object:
+    """A value of the kind that a field takes: its default, or of its type; None where neither says."""
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return hint() if hint in (bool, int, float, str) else None
 
 
 def _is_like(value: object, default: object) -> bool:
@@ -239,7 +248,7 @@ def _is_like(value: object, default: object) -> bool:
 def _kind(default: object) -> str:
     if isinstance(default, tuple):
         return f"a list like {list(default)}"
-    names = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text"}
+    names = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "a text", "dict": "a map"}
     return names.get(type(default).__name__, f"of type {type(default).__name__}")
 
 
@@ -265,6 +274,9 @@ def _foreign_class(config: RunConfig) -> type[ForeignEnvironment] | None:
         "task.episode_seconds": config.task.episode_seconds,
         "task.timestep": config.task.timestep,
         "task.action_delay": any(config.task.action_delay),
+        "task.decimation": config.task.decimation != 1,
+        "task.curriculum": config.task.curriculum != CurriculumConfig(),
+        "randomization.measurement_errors": config.randomization.measurement_errors not in (0.0, 1.0),
         "debug": config.debug,
     }
     for key, given in ours.items():

@@ -59,6 +59,7 @@ class _Episode:
     age: Tensor  # control steps
     returns: Tensor
     terms: Tensor
+    over: Tensor  # bool: it ended, and no other began
     next_id: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
 
 
@@ -106,8 +107,7 @@ class Environment(VectorEnvironment):
         followed = [s.follows for s in states.values() if s.follows is not None]
         everything = [*refreshed, *ends, *reward.outputs, *followed, *task.advance_signals(), *extra_signals]
         self._graph = table.graph_with_previous(everything)
-        self._checks = SignalChecks(table, self._graph) if options.debug else None
-        self._onboard_checks = SignalChecks(table, onboard.graph) if options.debug else None
+        self._checks = SignalChecks(table) if options.debug else None
         self._previous_names = self._graph.previous
         self._refreshed = tuple(refreshed)
         self._graphs_without_past: dict[tuple[str, ...], Graph] = {}
@@ -136,7 +136,11 @@ class Environment(VectorEnvironment):
         zeros = torch.zeros(n, device=device)
         count = torch.zeros(n, dtype=torch.int64, device=device)
         self.episode = _Episode(
-            count.clone(), count.clone(), zeros.clone(), torch.zeros(len(self.reward.names), n, device=device)
+            id=count.clone(),
+            age=count.clone(),
+            returns=zeros.clone(),
+            terms=torch.zeros(len(self.reward.names), n, device=device),
+            over=torch.zeros(n, dtype=torch.bool, device=device),
         )
         longest = self.options.action_delay[1] / self.options.control_period
         self._action_line = DelayLine(n, self.action_size, longest, device) if longest > 0 else None
@@ -182,8 +186,7 @@ class Environment(VectorEnvironment):
         # Copies of the fields: the simulation's own tensors change with its next step or reset.
         fields = {name: values.clone() for name, values in self._fields.items()}
         values = self.states | self._graph(fields | self.states | self._previous)
-        if self._checks is not None:
-            self._checks.check(values, self.episode.age, self.episode.id)
+        self._check(self._graph, values)
         ended_well = values[SUCCESS] & ~broken
         failed = broken.clone()
         for name in self.task.failures:
@@ -207,6 +210,7 @@ class Environment(VectorEnvironment):
         self._driven = {target: values[name] for target, name in self._drives.items()}
         self.measured = self.sensors.read(values, self._generator)
         final = self._observe(values, fields)
+        self.episode.over |= ended
 
         rows = ended.nonzero().squeeze(1)
         observation = final
@@ -248,10 +252,17 @@ class Environment(VectorEnvironment):
     def _observe(self, values: dict[str, Tensor], fields: dict[str, Tensor]) -> Observation:
         """Observation of all, after `measured` was read; pushes the memory of the policy's own signals."""
         known = fields | self.measured | self.states | self._memory
-        if self._onboard_checks is not None:
-            self._onboard_checks.check(self.onboard.graph(known), self.episode.age, self.episode.id)
+        if self._checks is not None:
+            self._check(self.onboard.graph, self.onboard.graph(known))
         policy, self._memory = self.onboard.observe(known)
         return self._groups(policy, values | self.states)
+
+    def _check(self, graph: Graph, values: Mapping[str, Tensor], rows: Tensor | None = None) -> None:
+        """With `debug`, look at a graph's values in some environments (k,), or in all of them."""
+        if self._checks is not None:
+            every = slice(None) if rows is None else rows
+            ages, ids, over = self.episode.age[every], self.episode.id[every], self.episode.over[every]
+            self._checks.check(graph, values, ages, ids, over)
 
     def _begin(self, rows: Tensor, observation: Observation) -> None:
         """Begin the next episodes in the given environments (k,) and write their first observation."""
@@ -263,6 +274,7 @@ class Environment(VectorEnvironment):
         self.episode.age[rows] = 0
         self.episode.returns[rows] = 0.0
         self.episode.terms[:, rows] = 0.0
+        self.episode.over[rows] = False
 
         self.sim.reset(rows)
         for name, initial in self.task.robot.initial().items():
@@ -288,6 +300,7 @@ class Environment(VectorEnvironment):
         needed = (*self._graph_to_begin.leaves, *self.onboard.states)
         leaves = {name: values[rows] for name, values in (self._fields | self.states).items() if name in needed}
         values = self._graph_to_begin(leaves)
+        self._check(self._graph_to_begin, values, rows)
         self._keep(rows, values, self._previous_names)
         _put(self.measured, rows, self.sensors.begin(rows, values, columns, self._generator))
         known = {name: measured[rows] for name, measured in self.measured.items()} | leaves
@@ -313,7 +326,9 @@ class Environment(VectorEnvironment):
 
         leaves = {name: values[rows] for name, values in (self._fields | self.states | before).items()}
         without_past = [name for name in self._previous_names if rewritten(name)]
-        fresh_values = self._graph_without_past(without_past)(leaves)
+        graph = self._graph_without_past(without_past)
+        fresh_values = graph(leaves)
+        self._check(graph, fresh_values, rows)
         self._keep(rows, fresh_values, without_past)
         # What the vehicle is told changes at once; what it senses keeps the sample that it has.
         told = {name: fresh_values[name] for name in self.measured if rewritten(name)}

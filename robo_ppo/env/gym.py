@@ -189,6 +189,7 @@ class GymEnvironment(ForeignEnvironment):
             rows = ended.nonzero().squeeze(1)
             last = torch.from_numpy(np.stack([infos["final_obs"][row] for row in rows.tolist()]).astype(np.float32))
             final = {name: group.index_copy(0, rows, last.flatten(1)) for name, group in observation.items()}
+        self._refuse_unless_finite({"reward": reward, "observation": final["policy"]})
         self._age += valid
         self._returns += reward
         if restart:
@@ -224,12 +225,27 @@ class GymEnvironment(ForeignEnvironment):
         return self.reset()
 
     @override
+    def close(self) -> None:
+        self._vector.close()
+
+    @override
     def picture(self) -> np.ndarray | None:
         try:
             pictures = self._vector.render()
         except Exception as error:  # of Gymnasium, of the library that draws, of OpenGL
             raise UserError(f"{self._env_id} cannot be drawn: {' '.join(str(error).split())}") from error
         return None if not pictures else np.asarray(pictures[0])
+
+    def _refuse_unless_finite(self, told: Mapping[str, Tensor]) -> None:
+        """Nothing could be learnt from it, nor averaged."""
+        for what, values in told.items():
+            wrong = ~torch.isfinite(values.reshape(self.num_envs, -1)).all(1)
+            if bool(wrong.any()):
+                row = int(wrong.nonzero()[0])
+                raise UserError(
+                    f"{self._env_id}: the {what} in step {int(self._age[row]) + 1} of an episode is not finite: "
+                    f"{values[row].tolist()}"
+                )
 
     def _observe(self, found: Any) -> Observation:
         numbers = torch.from_numpy(np.array(found, np.float32)).reshape(self.num_envs, -1)

@@ -132,6 +132,10 @@ class VectorEnvironment(ABC):
     def restore(self, snapshot: Mapping[str, Tensor]) -> Observation | None:
         """Continue from a snapshot; returns the observation to go on from where it is not the caller's."""
 
+    def close(self) -> None:
+        """Give back what the environments hold besides memory: windows, simulators, connections."""
+        return
+
     def metrics(self) -> dict[str, Metric]:
         """What an evaluation reports for each episode, by name."""
         return {}

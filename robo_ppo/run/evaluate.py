@@ -12,7 +12,7 @@ import json
 import math
 import sys
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -145,14 +145,15 @@ def _fly(config: RunConfig, bundle: Bundle, options: Options) -> Flown:
     # Training shares the cores among its ranks; here they are all free, and the physics is the same on any number.
     config = dataclasses.replace(config, sim=dataclasses.replace(config.sim, threads=cores()))
     at_once = min(options.episodes, FOREIGN_AT_ONCE if is_foreign(config) else AT_ONCE)
-    environment = make_environment(config, options.split, at_once, episodes=options.episodes, recorded=True)
-    pilot = OnnxPilot(environment, bundle)
-    parts = [
-        run_episodes(environment, pilot.act, begin=pilot.begin, first_id=first, traced=0 if first else TRACED)
-        for first in range(0, options.episodes, at_once)
-    ]
-    episodes = joined(parts, options.episodes)
-    return Flown(episodes, environment.score, environment.metrics(), environment.scene_statistics())
+    flights = make_environment(config, options.split, at_once, episodes=options.episodes, recorded=True)
+    with closing(flights) as environment:
+        pilot = OnnxPilot(environment, bundle)
+        parts = [
+            run_episodes(environment, pilot.act, begin=pilot.begin, first_id=first, traced=0 if first else TRACED)
+            for first in range(0, options.episodes, at_once)
+        ]
+        episodes = joined(parts, options.episodes)
+        return Flown(episodes, environment.score, environment.metrics(), environment.scene_statistics())
 
 
 class OnnxPilot:
@@ -269,11 +270,11 @@ def _film_foreign(path: Path, config: RunConfig, bundle: Bundle, options: Option
     """The first episodes again, drawn by the environment itself."""
     try:
         choose_gl()
-        environment = make_foreign(config, options.split, 1, film=True)
-        period = environment.interface.control_period
-        every = max(1, int(1.0 / (period * LEAST_FPS)))
-        pictures = _pictures(environment, OnnxPilot(environment, bundle), round(options.video_seconds / period), every)
-        write_film(path, pictures, fps=1.0 / (period * every))
+        with closing(make_foreign(config, options.split, 1, film=True)) as environment:
+            period = environment.interface.control_period
+            every, steps = max(1, int(1.0 / (period * LEAST_FPS))), round(options.video_seconds / period)
+            pictures = _pictures(environment, OnnxPilot(environment, bundle), steps, every)
+            write_film(path, pictures, fps=1.0 / (period * every))
     except UserError as error:
         print(f"no film: {error}", file=sys.stderr)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,8 @@ def export(config: RunConfig, folder: Path, steps: int) -> "Bundle":
     training = Training(
         commit=versions["commit"], seed=config.seed, steps=best["steps"], config=folders.portable(config)
     )
-    samples = measured_sequence(environment, actions)
+    with closing(environment):
+        samples = measured_sequence(environment, actions)
     return export_policy(
         folder / "policy.onnx", config.task.name, environment.interface, model, samples, versions, training
     )
@@ -105,7 +107,7 @@ def _table(config: RunConfig) -> str:
     from robo_ppo.run.describe import describe
     from robo_ppo.run.train import make_model
 
-    environment = make_environment(config, "train", 1, episodes=1)
-    make_model(config, environment.observation_sizes, environment.action_size)
-    PPOSettings(**dataclasses.asdict(config.ppo))
-    return describe(config, environment)
+    with closing(make_environment(config, "train", 1, episodes=1)) as environment:
+        make_model(config, environment.observation_sizes, environment.action_size)
+        PPOSettings(**dataclasses.asdict(config.ppo))
+        return describe(config, environment)

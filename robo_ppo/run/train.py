@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -109,6 +109,8 @@ class Trainer:
         progress = Progress(self.config.total_steps, self.environment.score, self.steps)
         stopped = False
         with (
+            closing(self.environment),
+            closing(self.validation),
             MetricsLog(self.folder, self.steps, self.config) if leads else nullcontext() as log,
             _listening(self._on_signal) if leads else nullcontext(),
         ):

@@ -13,6 +13,7 @@ from robo_ppo.env.checks import SignalChecks
 from robo_ppo.env.signals import Leaf, SignalTable, collect, signal
 from robo_ppo.errors import UserError
 from robo_ppo.run.compose import compose
+from tests.env import toy
 
 
 @signal()
@@ -42,7 +43,7 @@ AGES, IDS = torch.tensor([4, 5, 6]), torch.tensor([10, 11, 12])
 
 def check(name: str, x: list[float], wrong: Mapping[str, Tensor] | None = None) -> None:
     graph = TABLE.graph([name])
-    SignalChecks(TABLE, graph).check(graph({"x": torch.tensor(x)}) | dict(wrong or {}), AGES, IDS)
+    SignalChecks(TABLE).check(graph, graph({"x": torch.tensor(x)}) | dict(wrong or {}), AGES, IDS)
 
 
 def test_what_is_right_passes() -> None:
@@ -78,3 +79,30 @@ def test_shipped_tasks_stay_in_their_ranges() -> None:
         generator = torch.Generator().manual_seed(0)
         for _ in range(60):
             env.step(torch.rand(64, 4, generator=generator) * 2.0 - 1.0)
+
+
+def test_what_follows_an_end_is_not_looked_at() -> None:
+    graph = TABLE.graph(["root"])
+    values = graph({"x": torch.tensor([1.0, -4.0, 1.0])})
+    over = torch.tensor([False, True, False])
+    SignalChecks(TABLE).check(graph, values, AGES, IDS, over)
+    with pytest.raises(UserError, match="step 5 of episode 11"):
+        SignalChecks(TABLE).check(graph, values, AGES, IDS, ~over)
+
+
+def test_episodes_are_followed_to_their_end_and_no_further() -> None:
+    """An evaluation goes on stepping what has ended, and the cart leaves its range."""
+    run = toy.config(entry_point="tests.env.toy:Ranged", ranges={}, settings={"near": 0.0})
+    run.debug = True
+    env = build(run, "test", 4, episodes=4)
+    env.reset()
+    gaps = [env.step(torch.ones(4, 1), restart=False).values["gap"] for _ in range(env.max_episode_steps)]
+    assert bool((gaps[-1] > toy.FAR + 0.5).all())
+
+
+def test_an_episode_is_looked_at_from_its_beginning() -> None:
+    run = toy.config(entry_point="tests.env.toy:RangedTooNarrowly", ranges={})
+    run.debug = True
+    env = build(run, "test", 4, episodes=4)
+    with pytest.raises(UserError, match="'gap' is out of its range from 0 to 1e-06 in step 0 of episode 0"):
+        env.reset()

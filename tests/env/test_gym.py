@@ -112,6 +112,29 @@ def test_an_end_is_no_time_limit_and_actions_have_the_environments_own_bounds() 
     assert float(environment.take_totals().outcomes["terminated"]) == 1.0
 
 
+@pytest.mark.parametrize(("action", "what"), [([float("nan"), 0.0], "reward"), ([0.0, 0.0], "observation")])
+def test_what_is_not_finite_is_refused(action: list[float], what: str) -> None:
+    class Broken(Counter):
+        def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, Any]:
+            observation, reward, terminated, truncated, infos = super().step(action)
+            if what == "observation" and self.age == 2:
+                observation[1] = np.inf
+            return observation, reward, terminated, truncated, infos
+
+    vector = SyncVectorEnv([Broken] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    environment = GymEnvironment(vector, "Broken-v0", control_period=0.1, max_episode_steps=LIMIT)
+    environment.reset()
+    environment.step(torch.zeros(2, 2))
+    with pytest.raises(UserError, match=rf"Broken-v0: the {what} in step 2 of an episode is not finite: "):
+        environment.step(torch.tensor([[0.0, 0.0], action]))
+
+
+def test_closing_closes_what_was_wrapped() -> None:
+    environment = counter(2)
+    environment.close()
+    assert environment._vector.closed
+
+
 def test_seeds_are_those_of_split_seed_and_episode() -> None:
     def starts(split: Any, seed: int, first: int, **ranks: Any) -> list[float]:
         environment = GymEnvironment.make(GymSettings("Counter-v0"), split, seed, 4, **ranks)
@@ -147,6 +170,11 @@ def test_a_resumed_run_begins_episodes_that_were_not_run_before() -> None:
         (["env_id=Pendulum-v1", "robot=crazyflie"], "robot is for tasks of signals; Pendulum-v1 brings its own"),
         (["env_id=Pendulum-v1", "debug=true"], "debug is for tasks of signals"),
         (["env_id=Pendulum-v1", "task.episode_seconds=3"], "task.episode_seconds is for tasks of signals"),
+        (["env_id=Pendulum-v1", "task.decimation=3"], "task.decimation is for tasks of signals"),
+        (["env_id=Pendulum-v1", "task.curriculum.start=0.5"], "task.curriculum is for tasks of signals"),
+        (["env_id=Pendulum-v1", "randomization.measurement_errors=2"], "randomization.measurement_errors is for tasks"),
+        (["env_id=Pendulum-v1", "task.settings.kwargs=3"], "task.settings.kwargs must be a map, not 3"),
+        (["env_id=Pendulum-v1", "task.settings.env_id=3"], "task.settings.env_id must be a text, not 3"),
         (["env_id=Pendulum-v1", "randomization=nominal"], "randomization.parameters is for tasks of signals"),
     ],
 )

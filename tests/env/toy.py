@@ -171,6 +171,24 @@ class Visits(Task):
         return place.abs()[:, 0] > FAR
 
 
+class Ranged(Visits):
+    """The cart stays as far from the middle as episodes let it go, and one step farther."""
+
+    @signal(unit="m", range=(0.0, FAR + 0.5))
+    @override
+    def gap(self, place: Tensor, told: Tensor) -> Tensor:
+        return place.abs()[:, 0]
+
+
+class RangedTooNarrowly(Visits):
+    """Episodes begin out of the range."""
+
+    @signal(unit="m", range=(0.0, 1e-6))
+    @override
+    def gap(self, place: Tensor, told: Tensor) -> Tensor:
+        return place.abs()[:, 0]
+
+
 class EndsByNumber(Visits):
     """A success that is no bool."""
 

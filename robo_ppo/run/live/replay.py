@@ -17,7 +17,7 @@ import numpy as np
 
 from robo_ppo.config import RunConfig
 from robo_ppo.env.build import build
-from robo_ppo.env.environment import LARGEST, Environment
+from robo_ppo.env.environment import LARGEST, REPLAYED, Environment
 from robo_ppo.env.shapes import Shape
 from robo_ppo.env.vector import BrokenWorld
 from robo_ppo.errors import UserError
@@ -125,12 +125,14 @@ def load(path: str) -> Replay:
 def replay(config: RunConfig, world: BrokenWorld) -> Replay:
     """Take the last step of a world again."""
     environment = build(config, "train", 1)
-    environment.level = world.state["level"]
-    environment.reset(world.episode)  # for its parameters
-    applied = ["ctrl", *environment.task.robot.drives()]
-    for name in ("qpos", "qvel", "act", *applied):
-        if name not in world.state or world.state[name].shape != environment.sim.bind(name)[0].shape:
+    fields = (*REPLAYED, *(applied := ["ctrl", *environment.task.robot.drives()]))
+    own = {name: environment.sim.bind(name) for name in fields} | environment.states
+    for name, values in own.items():
+        if name not in world.state or world.state[name].shape != values[0].shape:
             raise UserError(f"the dump does not fit the task of its run: {name} is missing, or has another size")
+    environment.level = world.state.get("level", environment.level)
+    environment.reset(world.episode)  # for its parameters
+    for name in fields:
         environment.sim.write(name, world.state[name][None])
     with _silent():
         model, data = environment.sim.world(0)
@@ -138,7 +140,7 @@ def replay(config: RunConfig, world: BrokenWorld) -> Replay:
         for number in range(1, environment.options.decimation + 1):
             mujoco.mj_step(model, data)
             substeps.append(_look(environment, model, data, number, [*applied, *_MOVING, "qvel", "qpos"]))
-    states = {name: world.state[name].numpy() for name in environment.states if name in world.state}
+    states = {name: world.state[name].numpy() for name in environment.states}
     return Replay(environment, world, substeps, environment.task.shapes(states))
 
 

@@ -45,7 +45,8 @@ def serve(host: str, port: int, *, show: bool, title: str) -> Generator["viser.V
     try:
         if port not in (0, server.get_port()):
             raise _in_use(host, port)
-        url = f"http://{'localhost' if host in ('0.0.0.0', '::', '') else host}:{server.get_port()}"
+        shown = "localhost" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{server.get_port()}"
         print(f"{title}: {url} (Ctrl-C ends)", flush=True)
         if show:
             _open(url)

@@ -122,3 +122,6 @@ def test_what_is_no_dump_is_refused(config: RunConfig, tmp_path: Path) -> None:
     folders.save_config(compose("task=uav_hover", "robot.action=motors"), tmp_path)
     with pytest.raises(UserError, match="does not fit the task of its run: act"):
         load(str(path))
+    without = {name: value for name, value in world.state.items() if name != "hold_time"}
+    with pytest.raises(UserError, match="does not fit the task of its run: hold_time is missing"):
+        replay(config, dataclasses.replace(world, state=without))
