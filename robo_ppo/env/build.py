@@ -28,6 +28,7 @@ from robo_ppo.sim.mujoco_cpu import MujocoCpu
 
 TRAINING_SCENES = 8192
 LAST_ACTION = "last_action"
+_FOREIGN_AT_ONCE = 50
 
 
 def make_environment(
@@ -53,6 +54,11 @@ def make_environment(
 def is_foreign(config: RunConfig) -> bool:
     """Whether the configured environments are simulated by another library."""
     return _foreign_class(config) is not None
+
+
+def affordable(config: RunConfig, wanted: int) -> int:
+    """As many environments side by side as are wanted, and as are cheap where each is an object of its own."""
+    return min(wanted, _FOREIGN_AT_ONCE) if is_foreign(config) else wanted
 
 
 def make_foreign(

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from robo_ppo.config import EvaluateConfig, RunConfig
-from robo_ppo.env.build import is_foreign, make_environment, make_foreign, make_task
+from robo_ppo.env.build import affordable, make_environment, make_foreign, make_task
 from robo_ppo.env.scenes import Split
 from robo_ppo.env.task import SUCCESS, Metric
 from robo_ppo.env.vector import ForeignEnvironment, Interface, Observation, Score, VectorEnvironment
@@ -43,7 +43,6 @@ from robo_ppo.run.trace import EpisodeTrace
 from robo_ppo.run.video import film, write_film
 
 AT_ONCE = 1000  # episodes that fly side by side
-FOREIGN_AT_ONCE = 50  # the same of environments that are objects of their own
 LEAST_FPS = 24
 TRACED = 60  # episodes that pictures and films choose from
 BUNDLE = "policy.onnx"
@@ -144,7 +143,7 @@ def fly(config: RunConfig, bundle: Bundle, options: Options) -> Flown:
 def _fly(config: RunConfig, bundle: Bundle, options: Options) -> Flown:
     # Training shares the cores among its ranks; here they are all free, and the physics is the same on any number.
     config = dataclasses.replace(config, sim=dataclasses.replace(config.sim, threads=cores()))
-    at_once = min(options.episodes, FOREIGN_AT_ONCE if is_foreign(config) else AT_ONCE)
+    at_once = affordable(config, min(options.episodes, AT_ONCE))
     flights = make_environment(config, options.split, at_once, episodes=options.episodes, recorded=True)
     with closing(flights) as environment:
         pilot = OnnxPilot(environment, bundle)

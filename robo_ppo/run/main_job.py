@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from robo_ppo.export.bundle import Bundle
 
 _GOLDEN_FLIGHTS = 200  # environments whose measurements the exported policy is compared on
-_FOREIGN_GOLDEN_FLIGHTS = 20  # the same of environments that are objects of their own
 _GOLDEN_STEPS = 50
 
 
@@ -75,13 +74,13 @@ def export(config: RunConfig, folder: Path, steps: int) -> "Bundle":
     """Write policy.onnx from the best checkpoint, checked against torch on measurements of validation flights."""
     import torch
 
-    from robo_ppo.env.build import is_foreign, make_environment
+    from robo_ppo.env.build import affordable, make_environment
     from robo_ppo.export.contract import Training
     from robo_ppo.export.policy import export_policy, measured_sequence
     from robo_ppo.run import checkpoint
     from robo_ppo.run.train import load_model, make_model
 
-    flights = _FOREIGN_GOLDEN_FLIGHTS if is_foreign(config) else _GOLDEN_FLIGHTS
+    flights = affordable(config, _GOLDEN_FLIGHTS)
     environment = make_environment(config, "validation", flights, episodes=flights)
     model = make_model(config, environment.observation_sizes, environment.action_size)
     best = checkpoint.read(folder / "checkpoints" / checkpoint.BEST)

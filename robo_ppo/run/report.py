@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 
 from robo_ppo.errors import UserError
 from robo_ppo.run import palette
 from robo_ppo.run.folder import chosen_task, folder_name
 from robo_ppo.run.statistics import wilson_interval
+from robo_ppo.run.templates import template
 
 _CAPTIONS = {
     "learning_curves": "The run while it learned, over environment steps.",
@@ -99,15 +99,7 @@ def write_report(run_dir: Path) -> Path:
     if not run_dir.is_dir():
         raise UserError(f"no run at {run_dir}: give the folder of a run, such as runs/uav_nav/<time>")
     files = _Files(run_dir)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("robo_ppo.run", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"number": _number, "percent": _percent, "label": palette.outcome_label}
-    page = environment.get_template("report.html.jinja").render(_contents(files))
+    page = template("report.html.jinja").render(_contents(files))
     path = run_dir / "report.html"
     unfinished = path.with_name(".report.html.partial")
     unfinished.write_text(page, encoding="utf-8")
@@ -271,20 +263,6 @@ def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in mapping.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
-
-
-def _number(value: object) -> str:
-    """A number for a reader: 16,000,000 or 0.0123; a dash where there is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "–" if value is None else str(value)
-    if float(value).is_integer() and abs(value) < 1e15:
-        return f"{int(value):,}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def _percent(value: object) -> str:
-    """A share as per cent with one decimal: 0.963 is "96.3 %"."""
-    return f"{value:.1%}".replace("%", "\N{NO-BREAK SPACE}%") if isinstance(value, int | float) else "–"
 
 
 def _duration(seconds: object) -> str | None:

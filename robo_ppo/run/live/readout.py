@@ -1,12 +1,9 @@
 """The numbers beside the picture, as HTML: episode, outcome, readings, and how well the machine keeps up."""
 
-import functools
-
-import jinja2
-
 from robo_ppo.run import palette
 from robo_ppo.run.live.player import Player
 from robo_ppo.run.overlay import reading_text
+from robo_ppo.run.templates import template
 
 
 def readout(player: Player) -> str:
@@ -15,7 +12,7 @@ def readout(player: Player) -> str:
     length = session.environment.max_episode_steps * session.period
     rows = [("time", f"{session.time:.2f} of {length:g} s"), ("return", f"{session.total_reward:z.2f}")]
     rows += [reading_text(label, float(session.values[signal])) for label, signal in session.task.readings().items()]
-    return template("readout.html.jinja").render(
+    return template("live/readout.html.jinja").render(
         episode=session.episode,
         state=_state(player),
         rows=rows,
@@ -24,19 +21,6 @@ def readout(player: Player) -> str:
         successes=session.successes,
         outcomes=session.outcomes,
     )
-
-
-@functools.cache
-def template(name: str) -> jinja2.Template:
-    """A piece of a page that lies beside this file."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("robo_ppo.run.live", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template(name, globals={"palette": palette})
 
 
 def _state(player: Player) -> tuple[str, str]:

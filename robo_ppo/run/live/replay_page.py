@@ -8,9 +8,9 @@ import numpy as np
 import viser
 
 from robo_ppo.run import palette
-from robo_ppo.run.live.readout import template
 from robo_ppo.run.live.replay import Replay, Substep
 from robo_ppo.run.live.scene import Scene
+from robo_ppo.run.templates import template
 
 
 class ReplayPage:
@@ -58,7 +58,7 @@ class ReplayPage:
         qpos = drawn.qpos if _can_be_drawn(drawn) else np.zeros_like(drawn.qpos)
         self._scene.show(qpos, np.zeros((0, 3)), self._replay.shapes, math.inf)
         self._scene.say(None if drawn is substep else "cannot be drawn any more")
-        self._table.content = template("replay.html.jinja").render(replay=self._replay, number=number)
+        self._table.content = template("live/replay.html.jinja").render(replay=self._replay, number=number)
 
     @property
     def substep(self) -> int:
