@@ -22,8 +22,8 @@ class Normalizer(nn.Module):
     """Shifts and scales (n, size) to zero mean and unit variance, as seen so far.
 
     `update` merges a batch into the statistics (T. F. Chan, G. H. Golub, R. J. LeVeque: "Updating formulae and a
-    pairwise algorithm for computing sample variances", eq. 2.1). Learners call it between iterations, never inside one:
-    old and new log-probabilities must see the same numbers.
+    pairwise algorithm for computing sample variances", eq. 2.1). Learners call it between acting and learning: what is
+    learnt is then learnt for the numbers that the next action is chosen from.
     """
 
     mean: Tensor
@@ -44,7 +44,10 @@ class Normalizer(nn.Module):
     def update(
         self, normalized: Tensor, weight: Tensor, mean_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor
     ) -> None:
-        """Merge observations (n, size) that this normaliser itself has normalised, each as often as its weight (n,)."""
+        """Merge observations (n, size) that this normaliser itself has normalised, each as often as its weight (n,).
+
+        They are normalised anew in place, by the statistics that they now are part of.
+        """
         scale = torch.sqrt(self.variance.clamp_min(_FLOOR))
         total, batch_count = mean_over_ranks(torch.stack((weight @ normalized, weight.sum().expand_as(self.mean))))
         batch_mean = total / batch_count.clamp_min(1.0)
@@ -58,6 +61,8 @@ class Normalizer(nn.Module):
         # All in normalised units, in which the mean so far is 0.
         so_far = self.variance / torch.square(scale)
         merged = so_far + share * (batch_variance - so_far) + share * (1.0 - share) * torch.square(batch_mean)
-        self.mean += scale * share * batch_mean
+        shift = share * batch_mean
+        self.mean += scale * shift
         self.variance.copy_(torch.square(scale) * merged)
         self.count.copy_(count)
+        normalized.sub_(shift).mul_(scale * torch.rsqrt(self.variance.clamp_min(_FLOOR)))

@@ -182,13 +182,14 @@ class PPO:
             explained = explained_variance(batch["value"], batch["return"], batch["weight"], self._mean_over_ranks)
             if settings.normalize_advantage == "batch":
                 batch["advantage"] = standardize(batch["advantage"], batch["weight"], self._mean_over_ranks)
+            # Before learning, not after: else all that was learnt for one scale of the inputs would act on another.
+            for name in ("policy", "critic"):
+                self.model.normalizer(name).update(batch[name], batch["weight"], self._mean_over_ranks)
 
         minibatches = self._shuffled(batch)
         done = [self._learn(minibatch) for _ in range(settings.epochs) for minibatch in minibatches]
         with torch.no_grad():
             statistics = {name: torch.stack([step[name] for step in done]).mean() for name in done[0]}
-            for name in ("policy", "critic"):
-                self.model.normalizer(name).update(batch[name], batch["weight"], self._mean_over_ranks)
         statistics |= {
             "explained_variance": explained,
             "learning_rate": self.learning_rate,

@@ -45,6 +45,12 @@ def learner(
     return PPO(networks, rollout, chosen, torch.Generator().manual_seed(seed), mean_over_ranks)
 
 
+def settle(networks: ActorCritic) -> None:
+    """Let the normalisers have seen so much that nothing moves them any more."""
+    for name in ("policy", "critic"):
+        networks.normalizer(name).count.fill_(1e30)
+
+
 @dataclasses.dataclass
 class Experience:
     """What an environment of random numbers gives; every tensor (horizon, num_envs, …)."""

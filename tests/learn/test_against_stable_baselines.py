@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
 from robo_ppo.learn.ppo import PPO
-from tests.learn.making import ACTIONS, Experience, collect, experience, gradients_of_steps, learner, model
+from tests.learn.making import ACTIONS, Experience, collect, experience, gradients_of_steps, learner, model, settle
 
 HORIZON, ENVS, SIZE = 16, 24, 5
 FAR = 1e9  # no clipping of the gradient's norm: theirs is over all parameters together, ours for each network
@@ -33,6 +33,7 @@ class Nothing(gymnasium.Env[Any, Any]):
 def ours(**settings: Any) -> tuple[PPO, Experience]:
     """Our learner after a rollout, with networks that have changed since."""
     networks = model(sizes={"policy": SIZE, "critic": SIZE}, hidden=(16, 16), critic_hidden=(12, 12))
+    settle(networks)  # theirs normalises nothing
     fixed: dict[str, Any] = {
         "horizon": HORIZON,
         "epochs": 1,

@@ -87,6 +87,14 @@ def test_what_never_moved_does_not_blind_the_networks_when_it_does() -> None:
     assert normalizer(first_move).abs().max() < 60.0  # 0.5 against a standard deviation of about 0.01
 
 
+def test_a_batch_is_normalised_anew_by_the_statistics_that_it_is_part_of() -> None:
+    normalizer = Normalizer(3)
+    for batch in batches(1000, 1000):
+        normalized = normalizer(batch)
+        normalizer.update(normalized, torch.ones(len(batch)))
+        torch.testing.assert_close(normalized, normalizer(batch), atol=1e-4, rtol=1e-4)
+
+
 def test_two_ranks_know_what_one_would() -> None:
     ranks = (Normalizer(3), Normalizer(3))
     given = batches(400, 400, 400)

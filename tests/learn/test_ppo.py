@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robo_ppo.errors import UserError
 from robo_ppo.learn.ppo import PPO
-from tests.learn.making import Mean, collect, experience, gradients_of_steps, learner, model, on_all, settings
+from tests.learn.making import Mean, collect, experience, gradients_of_steps, learner, model, on_all, settings, settle
 
 
 def weights(ppo: PPO) -> dict[str, Tensor]:
@@ -87,9 +87,24 @@ def test_the_learning_rate_follows_the_divergence() -> None:
     assert rate_after(1e9, 1e-3) == pytest.approx(3e-3)  # never far enough: up to the highest
     assert rate_after(None, 1e-3) == pytest.approx(1e-3)
     ppo = learner(32, horizon=4, epochs=1, minibatches=2, target_kl=1e-9)
+    settle(ppo.model)
     collect(ppo, experience(4, 32))
     # Before the first step nothing has diverged, so the rate rises by half; then it falls by a third.
     assert float(ppo.update(experience(4, 32).last_critic)["learning_rate"]) == pytest.approx(1e-3, rel=1e-5)
+
+
+def test_the_next_action_sees_its_inputs_as_those_were_that_were_learnt_from() -> None:
+    """Whatever the rollout does to the statistics, it does before the update: both stand on the same scale."""
+    ppo = learner(32, horizon=4, epochs=1, minibatches=1, learning_rate=1e-9, target_kl=None)
+    for seed in range(3):
+        seen = experience(4, 32, seed)
+        seen.policy, seen.critic = 5.0 * seen.policy + 3.0, (0.1 + seed) * seen.critic
+        collect(ppo, seen)
+        learnt = ppo.rollout.flat()
+        ppo.update(seen.last_critic)
+        for name, given in (("policy", seen.policy), ("critic", seen.critic)):
+            expected = ppo.model.normalizer(name)(given.flatten(0, 1))
+            torch.testing.assert_close(learnt[name], expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("target", [1e9, None])
