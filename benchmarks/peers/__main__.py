@@ -50,6 +50,7 @@ def main() -> None:
         if results.entries(part):
             print(f"\n{table(results)}")
     plot.draw(results, results.path.with_suffix(".png"))
+    plot.draw_gymnasium(results, results.path.with_name(f"{results.path.stem}_gymnasium.png"))
     print(f"\n{results.path}")
 
 

@@ -44,9 +44,19 @@ def train(settings: dict[str, Any]) -> dict[str, Any]:
     return {key: found["metrics"]["return"][key] for key in ("mean", "std")} | {"episodes": found["episodes"]}
 
 
+def others() -> list[dict[str, Any]]:
+    """What others have published, and where."""
+    return yaml.safe_load(PUBLISHED.read_text())
+
+
+def figure_of(entry: dict[str, Any], env_id: str) -> dict[str, Any] | None:
+    """What one of `others` reports for a task, whatever its version."""
+    return entry["returns"].get(env_id.partition("-")[0])
+
+
 def table(results: Results) -> str:
     """Mean return over our seeds, and the published figures."""
-    published = yaml.safe_load(PUBLISHED.read_text())
+    published = others()
     lines = [f"| task | ours | {' | '.join(entry['name'] for entry in published)} |"]
     lines.append("|---" * (2 + len(published)) + "|")
     for env_id in dict.fromkeys(entry["env_id"] for entry in results.entries("gymnasium")):
@@ -54,7 +64,7 @@ def table(results: Results) -> str:
         spread = f" ± {statistics.stdev(own):.0f}" if len(own) > 1 else ""
         cells = [f"{statistics.fmean(own):.0f}{spread} (n = {len(own)})"]
         for entry in published:
-            figure = entry["returns"].get(env_id.partition("-")[0])
+            figure = figure_of(entry, env_id)
             cells.append(f"{figure['mean']:.0f} ± {figure['std']:.0f} ({figure['version']})" if figure else "–")
         lines.append(f"| {env_id} | {' | '.join(cells)} |")
     episodes = results.entries("gymnasium")[0]["return"]["episodes"]

@@ -1,4 +1,4 @@
-"""The result as a picture: success over steps with the spread of the seeds, and steps per second."""
+"""The results as pictures: success over steps with the spread of the seeds, steps per second, and Gymnasium's tasks."""
 
 import statistics
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
+from benchmarks.peers import gymnasium_tasks
 from benchmarks.peers.results import Results
 from benchmarks.peers.speed import Setup, fastest, measured
 from robo_ppo.run import palette
@@ -35,6 +36,33 @@ def draw(results: Results, path: Path) -> None:
     figure = Figure(figsize=(4.6 * len(parts), 3.4), dpi=150, layout="constrained")
     for index, panel in enumerate(parts):
         panel(figure.add_subplot(1, len(parts), index + 1), results)
+    figure.savefig(path, facecolor="white")
+
+
+def draw_gymnasium(results: Results, path: Path) -> None:
+    """Draw the returns on Gymnasium's tasks into a PNG at `path`: a dot for each seed, beside what others report."""
+    tasks = list(dict.fromkeys(entry["env_id"] for entry in results.entries("gymnasium")))
+    if not tasks:
+        return
+    figure = Figure(figsize=(7.0, 0.9 + 0.95 * len(tasks)), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    _style(axes, "Gymnasium, return after a million steps", "return")
+    for row, env_id in enumerate(tasks):
+        own = [entry["return"]["mean"] for entry in results.find("gymnasium", env_id=env_id)]
+        bars = [("robo_ppo", palette.VEHICLE, statistics.fmean(own), None)]
+        for other, colour in zip(gymnasium_tasks.others(), (palette.MUTED, palette.PATH), strict=True):
+            found = gymnasium_tasks.figure_of(other, env_id)
+            bars += [(f"{other['name']}, published", colour, found["mean"], found["std"])] if found else []
+        for place, (name, colour, mean, std) in enumerate(bars):
+            height = row + 0.27 * (place - 1)
+            axes.barh(height, mean, height=0.24, color=colour, alpha=0.55, label=None if row else name)
+            if std is not None:
+                axes.plot([mean - std, mean + std], [height, height], color=palette.INK, linewidth=1.0)
+        axes.plot(own, [row - 0.27] * len(own), color=palette.INK, linestyle="", marker=".", markersize=6)
+    axes.set_yticks(range(len(tasks)), tasks, fontsize=8)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.legend(fontsize=8, frameon=False, loc="upper right")
     figure.savefig(path, facecolor="white")
 
 

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Sequence
 
+from benchmarks.peers.learner import MODULES
 from benchmarks.peers.results import Entry, Results
 from benchmarks.peers.speed import Setup, measured
 
@@ -31,8 +32,10 @@ def learning_table(results: Results) -> str:
     steps = results.content["setup"]["milestones"]
     lines = [f"| learner | {' | '.join(f'{number / 1e6:g} M steps' for number in steps)} | training |"]
     lines.append("|---" * (2 + len(steps)) + "|")
-    for learner in dict.fromkeys(entry["learner"] for entry in entries):
+    for learner in MODULES:
         own = results.find("learning", learner=learner)
+        if not own:
+            continue
         cells = [_spread([entry["success"][index] for entry in own]) for index in range(len(steps))]
         minutes = statistics.median([entry["seconds"][-1] for entry in own]) / 60.0
         lines.append(f"| {learner} | {' | '.join(cells)} | {minutes:.1f} min |")
