@@ -153,7 +153,7 @@ def test_ctrl_c_ends_it_with_0(finished: Path, tmp_path: Path) -> None:
     port = int(told.split(":")[3].split()[0])
     with socket.create_connection(("127.0.0.1", port), timeout=10):
         os.kill(process.pid, signal.SIGINT)
-    assert process.communicate(timeout=30) == ("", "")
+    assert process.communicate(timeout=120) == ("", "")
     assert process.returncode == 0
     assert not list(tmp_path.iterdir())
 

@@ -74,7 +74,7 @@ def test_told_to_stop_it_leaves_a_checkpoint_and_says_how_to_go_on(
     folder = wait_for_rows(process, runs, 5)
     for member in [process.pid, *(c.pid for c in psutil.Process(process.pid).children())]:
         os.kill(member, told)  # as a terminal and a manager do: to all of them
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == code, err
     assert "Traceback" not in err
     assert "stopping after this iteration, then writing a checkpoint" in err

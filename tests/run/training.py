@@ -108,7 +108,7 @@ def environment(**extra: str) -> dict[str, str]:
 def run(arguments: list[str], cwd: Path, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run to the end, within a minute."""
     return subprocess.run(
-        arguments, cwd=cwd, env=environment(**extra), capture_output=True, text=True, timeout=60, check=False
+        arguments, cwd=cwd, env=environment(**extra), capture_output=True, text=True, timeout=300, check=False
     )
 
 
