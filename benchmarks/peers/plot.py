@@ -46,11 +46,12 @@ def draw_gymnasium(results: Results, path: Path) -> None:
         return
     figure = Figure(figsize=(7.0, 0.9 + 0.95 * len(tasks)), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    _style(axes, "Gymnasium, return after a million steps", "return")
+    _style(axes, f"Gymnasium, return after {results.entries('gymnasium')[0]['total_steps'] / 1e6:g} M steps", "return")
+    others = list(zip(gymnasium_tasks.others(), (palette.MUTED, palette.PATH), strict=True))
     for row, env_id in enumerate(tasks):
         own = [entry["return"]["mean"] for entry in results.find("gymnasium", env_id=env_id)]
         bars = [("robo_ppo", palette.VEHICLE, statistics.fmean(own), None)]
-        for other, colour in zip(gymnasium_tasks.others(), (palette.MUTED, palette.PATH), strict=True):
+        for other, colour in others:
             found = gymnasium_tasks.figure_of(other, env_id)
             bars += [(f"{other['name']}, published", colour, found["mean"], found["std"])] if found else []
         for place, (name, colour, mean, std) in enumerate(bars):

@@ -125,7 +125,8 @@ def load(path: str) -> Replay:
 def replay(config: RunConfig, world: BrokenWorld) -> Replay:
     """Take the last step of a world again."""
     environment = build(config, "train", 1)
-    fields = (*REPLAYED, *(applied := ["ctrl", *environment.task.robot.drives()]))
+    applied = ["ctrl", *environment.task.robot.drives()]
+    fields = [*REPLAYED, *applied]
     own = {name: environment.sim.bind(name) for name in fields} | environment.states
     for name, values in own.items():
         if name not in world.state or world.state[name].shape != values[0].shape:
