@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -68,9 +69,7 @@ def test_no_rank_survives_the_main_process(tmp_path: Path, stage: str) -> None:
     process = start(command(*TWO, f"runs={tmp_path}"), tmp_path)
     main = psutil.Process(process.pid)
     if stage == "at the start":
-        deadline = time.monotonic() + 30
-        while not main.children() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_for_rank(main)
     else:
         wait_for_rows(process, tmp_path, 3)
     children = main.children(recursive=True)
@@ -79,3 +78,15 @@ def test_no_rank_survives_the_main_process(tmp_path: Path, stage: str) -> None:
     process.communicate()
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
+
+
+def wait_for_rank(main: psutil.Process) -> None:
+    """Wait until another rank runs; a training has other children too, which soon end."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for child in main.children():
+            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                if "robo_ppo.run.rank" in child.cmdline():
+                    return
+        time.sleep(0.01)
+    raise AssertionError("no other rank has started")
