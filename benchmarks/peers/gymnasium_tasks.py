@@ -57,7 +57,7 @@ def figure_of(entry: dict[str, Any], env_id: str) -> dict[str, Any] | None:
 def table(results: Results) -> str:
     """Mean return over our seeds, and the published figures."""
     published = others()
-    lines = [f"| task | ours | {' | '.join(entry['name'] for entry in published)} |"]
+    lines = [f"| task | robo_ppo | {' | '.join(entry['name'] for entry in published)} |"]
     lines.append("|---" * (2 + len(published)) + "|")
     for env_id in dict.fromkeys(entry["env_id"] for entry in results.entries("gymnasium")):
         own = [entry["return"]["mean"] for entry in results.find("gymnasium", env_id=env_id)]
@@ -68,6 +68,6 @@ def table(results: Results) -> str:
             cells.append(f"{figure['mean']:.0f} ± {figure['std']:.0f} ({figure['version']})" if figure else "–")
         lines.append(f"| {env_id} | {' | '.join(cells)} |")
     episodes = results.entries("gymnasium")[0]["return"]["episodes"]
-    lines.append(f"\nours: the exported policy, which is the best in validation, in {episodes} test episodes")
+    lines.append(f"\nrobo_ppo: the exported policy, which is the best in validation, in {episodes} test episodes")
     lines += [f"{entry['name']}: {entry['what']}; {entry['source']}" for entry in published]
     return "\n".join(lines)

@@ -51,6 +51,9 @@ MODULES = {
 }
 """Learner → its module in this package."""
 
+NAMES = {"ours": "robo_ppo", "stable_baselines3": "Stable-Baselines3"}
+"""Learner → its name for readers, where that is another."""
+
 
 def load(name: str) -> Learner:
     """A learner by name; the others, and their libraries, are not imported."""

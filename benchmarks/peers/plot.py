@@ -9,17 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from benchmarks.peers import gymnasium_tasks
+from benchmarks.peers.learner import NAMES
 from benchmarks.peers.results import Results
 from benchmarks.peers.speed import Setup, fastest, measured
 from robo_ppo.run import palette
 from robo_ppo.run.plots import style
 
-LABELS = {
-    "ours": "robo_ppo",
-    "rsl_rl": "rsl_rl",
-    "skrl": "skrl",
-    "stable_baselines3": "Stable-Baselines3",
-}
 COLOURS = {
     "ours": palette.VEHICLE,
     "rsl_rl": palette.PATH,
@@ -78,7 +73,9 @@ def _draw_learning(axes: Axes, results: Results) -> None:
         columns = list(zip(*(entry["success"] for entry in entries), strict=True))
         middle = [statistics.median(values) for values in columns]
         axes.fill_between(steps, [min(v) for v in columns], [max(v) for v in columns], color=colour, alpha=0.15, lw=0)
-        axes.plot(steps, middle, color=colour, linewidth=1.6, marker="o", markersize=3.5, label=LABELS[learner])
+        axes.plot(
+            steps, middle, color=colour, linewidth=1.6, marker="o", markersize=3.5, label=NAMES.get(learner, learner)
+        )
         for number, values in zip(steps, columns, strict=True):
             axes.plot([number] * len(values), values, color=colour, linestyle="", marker="_", markersize=5)
     axes.set(xlim=(0, None), ylim=(0.0, 1.02))
@@ -100,8 +97,7 @@ def _draw_speed(axes: Axes, results: Results) -> None:
         axes.barh(row, middle, color=COLOURS[setup.learner], height=0.62, alpha=paleness)
         axes.plot([min(speeds), max(speeds)], [row, row], color=palette.INK, linewidth=1.0)
         axes.text(max(speeds), row, f"  {middle / 1e3:.0f}k", va="center", fontsize=8, color=palette.INK)
-        processes = f"{setup.ranks} processes" if setup.ranks > 1 else "1 process"
-        labels.append(f"{LABELS[setup.learner]}\n{processes}")
+        labels.append(f"{setup.name}\n{setup.processes}")
         drawn.add(setup.learner)
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.invert_yaxis()

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Sequence
 
-from benchmarks.peers.learner import MODULES
+from benchmarks.peers.learner import MODULES, NAMES
 from benchmarks.peers.results import Entry, Results
 from benchmarks.peers.speed import Setup, measured
 
@@ -11,7 +11,10 @@ from benchmarks.peers.speed import Setup, measured
 def speed_table(results: Results) -> str:
     """Medians over the repeats; the ratio is ours, as shipped, to each, side by side in the same repeat."""
     found = measured(results)
-    lines = ["| learner | steps/s | collect, s | update, s | ours ÷ it |", "|---|---|---|---|---|"]
+    lines = [
+        "| learner | processes | threads of each | steps/s | collect, s | update, s | robo_ppo ÷ it |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for setup in found:
         entries = setup.entries(results)
         speed, collect, update = (
@@ -19,7 +22,7 @@ def speed_table(results: Results) -> str:
             for key in ("steps_per_second", "collect_seconds", "update_seconds")
         )
         ratio = _ratio(found[0], setup, results) if found[0].learner == "ours" else None
-        cells = [setup.label, f"{speed / 1e3:.1f}k", f"{collect:.2f}", f"{update:.2f}"]
+        cells = [setup.name, setup.processes, setup.threads, f"{speed / 1e3:.1f}k", f"{collect:.2f}", f"{update:.2f}"]
         lines.append(f"| {' | '.join(cells)} | {'–' if ratio is None else f'{ratio:.2f}'} |")
     shared = results.content["setup"]
     lines.append(f"\n{shared['num_envs']} environments × {shared['horizon']} steps in an iteration, medians of repeats")
@@ -38,7 +41,7 @@ def learning_table(results: Results) -> str:
             continue
         cells = [_spread([entry["success"][index] for entry in own]) for index in range(len(steps))]
         minutes = statistics.median([entry["seconds"][-1] for entry in own]) / 60.0
-        lines.append(f"| {learner} | {' | '.join(cells)} | {minutes:.1f} min |")
+        lines.append(f"| {NAMES.get(learner, learner)} | {' | '.join(cells)} | {minutes:.1f} min |")
     seeds = len({entry["seed"] for entry in entries})
     episodes = results.content["setup"]["validation_episodes"]
     lines.append(f"\nmedian (lowest–highest) of {seeds} seeds, {episodes} validation episodes, the same for all")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.peers.job import Job, Outcome, run
-from benchmarks.peers.learner import MODULES, steps_of_iteration
+from benchmarks.peers.learner import MODULES, NAMES, steps_of_iteration
 from benchmarks.peers.results import Entry, Results
 from robo_ppo.config import RunConfig
 from robo_ppo.run.resolve import cores
@@ -28,10 +28,19 @@ class Setup:
     physics_threads: int  # of each rank
 
     @property
-    def label(self) -> str:
-        """For a table: rsl_rl, 1 process, torch 2, physics 2."""
-        processes = "process" if self.ranks == 1 else "processes"
-        return f"{self.learner}, {self.ranks} {processes}, torch {self.torch_threads}, physics {self.physics_threads}"
+    def name(self) -> str:
+        """The learner, as readers know it."""
+        return NAMES.get(self.learner, self.learner)
+
+    @property
+    def processes(self) -> str:
+        """How many, in words."""
+        return "1 process" if self.ranks == 1 else f"{self.ranks} processes"
+
+    @property
+    def threads(self) -> str:
+        """Of each process, in words: torch 2, physics 2."""
+        return f"torch {self.torch_threads}, physics {self.physics_threads}"
 
     def configure(self, config: RunConfig) -> RunConfig:
         """The run's configuration with these processes and threads."""
@@ -80,7 +89,7 @@ def measure(
             results.describe(setup.learner, outcome.learner)
             results.add("speed", {**dataclasses.asdict(setup), "repeat": repeat, **_summary(outcome, warm_up, steps)})
             speed = results.entries("speed")[-1]["steps_per_second"]
-            print(f"{setup.label}: {speed:.0f} steps/s", flush=True)
+            print(f"{setup.name}, {setup.processes}, {setup.threads}: {speed:.0f} steps/s", flush=True)
 
 
 def measured(results: Results) -> list[Setup]:
