@@ -12,8 +12,8 @@ def speed_table(results: Results) -> str:
     """Medians over the repeats; the ratio is ours, as shipped, to each, side by side in the same repeat."""
     found = measured(results)
     lines = [
-        "| learner | processes | threads of each | steps/s | collect, s | update, s | robo_ppo ÷ it |",
-        "|---|---|---|---|---|---|---|",
+        "| learner | processes | torch threads | physics threads | steps/s | collect, s | update, s | robo_ppo ÷ it |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for setup in found:
         entries = setup.entries(results)
@@ -22,7 +22,8 @@ def speed_table(results: Results) -> str:
             for key in ("steps_per_second", "collect_seconds", "update_seconds")
         )
         ratio = _ratio(found[0], setup, results) if found[0].learner == "ours" else None
-        cells = [setup.name, setup.processes, setup.threads, f"{speed / 1e3:.1f}k", f"{collect:.2f}", f"{update:.2f}"]
+        cells = [setup.name, str(setup.ranks), str(setup.torch_threads), str(setup.physics_threads)]
+        cells += [f"{speed / 1e3:.1f}k", f"{collect:.2f}", f"{update:.2f}"]
         lines.append(f"| {' | '.join(cells)} | {'–' if ratio is None else f'{ratio:.2f}'} |")
     shared = results.content["setup"]
     lines.append(f"\n{shared['num_envs']} environments × {shared['horizon']} steps in an iteration, medians of repeats")

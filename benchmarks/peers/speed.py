@@ -37,11 +37,6 @@ class Setup:
         """How many, in words."""
         return "1 process" if self.ranks == 1 else f"{self.ranks} processes"
 
-    @property
-    def threads(self) -> str:
-        """Of each process, in words: torch 2, physics 2."""
-        return f"torch {self.torch_threads}, physics {self.physics_threads}"
-
     def configure(self, config: RunConfig) -> RunConfig:
         """The run's configuration with these processes and threads."""
         sim = dataclasses.replace(config.sim, threads=self.physics_threads)
@@ -89,7 +84,8 @@ def measure(
             results.describe(setup.learner, outcome.learner)
             results.add("speed", {**dataclasses.asdict(setup), "repeat": repeat, **_summary(outcome, warm_up, steps)})
             speed = results.entries("speed")[-1]["steps_per_second"]
-            print(f"{setup.name}, {setup.processes}, {setup.threads}: {speed:.0f} steps/s", flush=True)
+            threads = f"torch {setup.torch_threads}, physics {setup.physics_threads}"
+            print(f"{setup.name}, {setup.processes}, {threads}: {speed:.0f} steps/s", flush=True)
 
 
 def measured(results: Results) -> list[Setup]:

@@ -238,7 +238,7 @@ def test_tables_and_plot(tmp_path: Path) -> None:
             results.add("speed", {**dataclasses.asdict(setup), "repeat": repeat, **figures})
     assert measured(results) == [shipped, slow, fast]
     assert fastest(results, [slow, fast]) == fast
-    assert "| skrl | 1 process | torch 2, physics 2 | 65.0k | 0.50 | 0.25 | 1.75 |" in report.speed_table(results)
+    assert "| skrl | 1 | 2 | 2 | 65.0k | 0.50 | 0.25 | 1.75 |" in report.speed_table(results)
     for seed, share in enumerate((0.5, 0.75, 0.25)):
         figures = {"steps": [1_000_000], "seconds": [60.0], "success": [share]}
         results.add("learning", {"learner": "skrl", "seed": seed, **figures})
