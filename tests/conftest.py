@@ -5,6 +5,7 @@ quietly take its tests away.
 """
 
 import os
+import signal
 from collections.abc import Generator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,6 +15,10 @@ from typing import Any
 # Read by libraries when they are first imported, so set before any is; a caller's own choice stands.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("MPLBACKEND", "agg")
+
+# A shell starts what it puts into the background with Ctrl-C ignored, and programs under test would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import hypothesis
 import pytest
