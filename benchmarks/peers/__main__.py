@@ -37,14 +37,18 @@ def main() -> None:
     config = _alone(resolved(compose(*arguments.overrides)))
     where = machine()
     results = Results(arguments.out / file_name("peers", where), _setup(config, where, arguments.steps))
-    results.content["commands"].append("python -m benchmarks.peers " + shlex.join(sys.argv[1:]))
+    before = results.count(PARTS)
     if "speed" in arguments.parts:
         speed.measure(results, config, arguments.learners, arguments.repeats, arguments.warm_up, arguments.iterations)
     if "learning" in arguments.parts:
         learning.measure(results, config, arguments.learners, arguments.seeds, arguments.steps)
     if "gymnasium" in arguments.parts:
         gymnasium_tasks.measure(results, arguments.env_ids, arguments.seeds, arguments.gymnasium_steps)
-    results.write()
+    if results.count(PARTS) > before:
+        results.content["commands"].append("python -m benchmarks.peers " + shlex.join(sys.argv[1:]))
+        results.write()
+    else:
+        print(f"nothing was measured: {results.path} has all of it; --out=<folder> measures anew")
     tables = {"speed": report.speed_table, "learning": report.learning_table, "gymnasium": gymnasium_tasks.table}
     for part, table in tables.items():
         if results.entries(part):

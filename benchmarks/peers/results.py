@@ -7,6 +7,7 @@ if not results.find("learning", learner="ours", seed=0):
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ class Results:
     def entries(self, part: str) -> list[Entry]:
         """Everything of one part."""
         return self.content.get(part, [])
+
+    def count(self, parts: Iterable[str]) -> int:
+        """Entries of some parts together."""
+        return sum(len(self.entries(part)) for part in parts)
 
     def find(self, part: str, **values: object) -> list[Entry]:
         """Entries of a part that have these values."""

@@ -16,6 +16,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -26,7 +27,7 @@ from robo_ppo.config import EvaluateConfig, PlayConfig, RunConfig, register
 from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
 from robo_ppo.run import search_path
-from robo_ppo.run.hydra_errors import explain, explain_half_group
+from robo_ppo.run.hydra_errors import explain, explain_half_group, explain_yaml
 from robo_ppo.run.output import silence
 
 _USAGE = (
@@ -108,6 +109,10 @@ def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
         hydra.main(version_base=None, config_path="pkg://robo_ppo.conf", config_name=config_name)(run_job)()
     except UserError as error:
         refuse(str(error))
+    except yaml.MarkedYAMLError as error:
+        if not composing:
+            raise
+        refuse(explain_yaml(error))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         if not composing:
             raise

@@ -69,7 +69,9 @@ class Options:
 
 def run(config: EvaluateConfig) -> None:
     """`evaluate.py`: measure the policy of a run, or a bundle alone."""
-    if (config.run is None) == (config.bundle is None):
+    if config.run is not None and config.bundle is not None:
+        raise UserError("run=… and bundle=… are two things to evaluate; name one of them")
+    if config.run is None and config.bundle is None:
         raise UserError("say what to evaluate: run=latest, run=<folder> or bundle=<policy.onnx>")
     options = Options(config.episodes, evaluated_split(config.split), config.video, config.video_seconds)
     if config.run is not None:

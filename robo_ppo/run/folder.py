@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from robo_ppo import __version__
 from robo_ppo.config import LoggerConfig, RunConfig
 from robo_ppo.errors import UserError, did_you_mean
+from robo_ppo.run.output import program
 
 LATEST = "latest"
 Schema = TypeVar("Schema")
@@ -80,7 +81,7 @@ def find(name: str, runs: str) -> Path:
         folder = link.parent / link.read_text().strip() if link.is_file() else link.resolve()
         if not folder.is_dir():
             raise UserError(
-                f"there is no run in {Path(runs).absolute()} yet; train one with python train.py, "
+                f"there is no run in {Path(runs).absolute()} yet; train one with {program('train')}, "
                 "or say where they are with runs=…"
             )
     if not folder.is_dir():

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+import yaml
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -37,6 +38,13 @@ def explain_half_group(error: AssertionError, arguments: Sequence[str]) -> str |
         return None
     parts = " ".join(argument for argument in arguments if argument.startswith("randomization."))
     return f"{parts}: a part of what has no value; choose the whole first, as in randomization=nominal {parts}"
+
+
+def explain_yaml(error: yaml.MarkedYAMLError) -> str:
+    """The message for a file that is not YAML: which, where, and what the parser did not expect."""
+    mark = error.problem_mark or error.context_mark
+    where = f"{mark.name}, line {mark.line + 1}" if mark is not None else "the configuration"
+    return f"{where} is not YAML: {error.problem or error.context}"
 
 
 def _unknown_key(error: OmegaConfBaseException) -> str:

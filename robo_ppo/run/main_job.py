@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robo_ppo.config import RunConfig
+from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
 from robo_ppo.run import loggers
+from robo_ppo.run.output import program
 from robo_ppo.run.resolve import check, resolved
 
 if TYPE_CHECKING:
@@ -25,13 +27,14 @@ def run(config: RunConfig, overrides: list[str], output: Path | None = None) -> 
     if config.resume is not None:
         folder = folders.find(config.resume, config.runs)
         config = folders.resumed_config(folder, overrides)
+        _refuse_unless_training(folder)
         check(config)
         print(f"resuming {folder}")
     else:
         config = resolved(config)
         folder = None
     loggers.check(config.logger)
-    print(_table(config))
+    print(_table(config, is_new=folder is None))
     if config.info:
         return
     if folder is None:
@@ -47,7 +50,7 @@ def run(config: RunConfig, overrides: list[str], output: Path | None = None) -> 
     if result.stopped_by.startswith("SIG"):
         print(
             f"stopped by {result.stopped_by} after {result.steps / 1e6:.2f} M steps; "
-            f"go on with: python train.py resume={folder}"
+            f"go on with: {program('train')} resume={folder}"
         )
         sys.exit(130 if result.stopped_by == "SIGINT" else 143)
     from robo_ppo.run.metrics import score_text
@@ -99,14 +102,28 @@ def export(config: RunConfig, folder: Path, steps: int) -> "Bundle":
     )
 
 
-def _table(config: RunConfig) -> str:
+def _refuse_unless_training(folder: Path) -> None:
+    """A folder with results and no checkpoint was made by an evaluation; one with neither was stopped at its start."""
+    from robo_ppo.run import checkpoint
+
+    if (folder / "policy.onnx").exists() and not checkpoint.numbered(folder):
+        raise UserError(
+            f"{folder} has no checkpoint to go on from: it is an evaluation; start from its policy with "
+            f"init={folder / 'policy.onnx'}"
+        )
+
+
+def _table(config: RunConfig, *, is_new: bool) -> str:
     """The composed task; what is wrong with it, or with the learner's settings, shows before the run has a folder."""
     from robo_ppo.env.build import make_environment
     from robo_ppo.learn.ppo import PPOSettings
     from robo_ppo.run.describe import describe
-    from robo_ppo.run.train import make_model
+    from robo_ppo.run.train import initialise, make_model
 
     with closing(make_environment(config, "train", 1, episodes=1)) as environment:
-        make_model(config, environment.observation_sizes, environment.action_size)
+        environment.interface.onboard.refuse_to_export()
+        model = make_model(config, environment.observation_sizes, environment.action_size)
+        if is_new and config.init is not None:
+            initialise(model, config)
         PPOSettings(**dataclasses.asdict(config.ppo))
         return describe(config, environment)

@@ -31,6 +31,7 @@ def main() -> None:
         os._exit(USER_ERROR)
     except PeerLost:
         os._exit(PEER_LOST)
+    os._exit(0)  # at once: the interpreter's own end would meet threads of C++ that still wait, and abort
 
 
 def _leave_with_the_main_process() -> None:

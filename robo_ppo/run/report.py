@@ -18,7 +18,8 @@ import yaml
 
 from robo_ppo.errors import UserError
 from robo_ppo.run import palette
-from robo_ppo.run.folder import chosen_task, folder_name
+from robo_ppo.run.folder import chosen_task
+from robo_ppo.run.output import program
 from robo_ppo.run.statistics import wilson_interval
 from robo_ppo.run.templates import template
 
@@ -249,12 +250,13 @@ def _commands(folder: Path, config: Mapping[str, Any], evaluation: Mapping[str, 
     task = _section(config, "task").get("name")
     # A page is sent to others: it names the run within the folder of runs, never where that lies.
     runs = Path(str(config.get("runs", "runs"))).name
-    run = f"{runs}/{folder.parent.name}/{folder.name}" if folder.parent.name == folder_name(str(task)) else folder.name
-    evaluate = f"python evaluate.py run={run} episodes={evaluation.get('episodes', 1000)}"
+    parts = folder.absolute().parts
+    run = "/".join(parts[-1 - parts[::-1].index(runs) :]) if runs in parts else folder.name
+    evaluate = f"{program('evaluate')} run={run} episodes={evaluation.get('episodes', 1000)}"
     if not task:
         return [evaluate]
     chosen = chosen_task(str(task), str(config.get("env_id", "")))
-    return [f"python train.py {' '.join(chosen)} seed={config.get('seed', 0)}", evaluate]
+    return [f"{program('train')} {' '.join(chosen)} seed={config.get('seed', 0)}", evaluate]
 
 
 def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

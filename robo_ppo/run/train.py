@@ -101,7 +101,7 @@ class Trainer:
         if checkpoint.numbered(folder):
             self._resume(checkpoint.newest(folder))
         elif config.init is not None:
-            self._initialise(config.init)
+            initialise(self.ppo.model, config)
 
     def run(self) -> TrainingResult:
         """Train until the target, the end, or a signal."""
@@ -335,32 +335,33 @@ class Trainer:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{path} does not fit {self.folder / 'config.yaml'}: {reason}") from error
 
-    def _initialise(self, source: str) -> None:
-        """Start from the policy of another run, or of a bundle (then with a fresh critic)."""
-        if source.endswith(".onnx"):
-            earlier = parse_config(read_bundle(source).contract.training.config, source)
-            start_from_bundle(self.ppo.model, source)
-        else:
-            folder = find(source, self.config.runs)
-            earlier = load_config(folder)
-            path = folder / "checkpoints" / checkpoint.BEST
-            load_model(self.ppo.model, checkpoint.read(path)["model"], str(path))
-        # Sizes alone do not tell: the same numbers in another order would be another policy.
-        for key, before, now in (
-            (
-                "task.observation.policy",
-                list(earlier.task.observation.policy),
-                list(self.config.task.observation.policy),
-            ),
-            ("env_id", earlier.env_id, self.config.env_id),
-            ("policy.activation", earlier.policy.activation, self.config.policy.activation),
-            ("robot.action", earlier.robot.action, self.config.robot.action),
-        ):
-            if before != now:
-                raise UserError(f"the policy in {source} was trained with {key}={before}, this run has {now}")
-
     def _on_signal(self, name: str) -> None:
         self._signal = name
+
+
+def initialise(model: ActorCritic, config: RunConfig) -> None:
+    """Start from the policy that `init` names: of another run, or of a bundle (then with a fresh critic)."""
+    source = config.init
+    assert source is not None
+    if source.endswith(".onnx"):
+        earlier = parse_config(read_bundle(source).contract.training.config, source)
+    else:
+        earlier = load_config(find(source, config.runs))
+    # Before the weights, and since sizes alone do not tell: the same numbers in another order are another policy.
+    for key, before, now in (
+        ("env_id", earlier.env_id, config.env_id),
+        ("task.observation.policy", list(earlier.task.observation.policy), list(config.task.observation.policy)),
+        ("robot.action", earlier.robot.action, config.robot.action),
+        ("policy.hidden", list(earlier.policy.hidden), list(config.policy.hidden)),
+        ("policy.activation", earlier.policy.activation, config.policy.activation),
+    ):
+        if before != now:
+            raise UserError(f"the policy in {source} was trained with {key}={before}, this run has {now}")
+    if source.endswith(".onnx"):
+        start_from_bundle(model, source)
+    else:
+        path = find(source, config.runs) / "checkpoints" / checkpoint.BEST
+        load_model(model, checkpoint.read(path)["model"], str(path))
 
 
 def load_model(model: ActorCritic, weights: dict[str, Tensor], where: str) -> None:

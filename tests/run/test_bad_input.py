@@ -5,6 +5,7 @@ task can know go through the same entry point in this process, where both have b
 """
 
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -206,6 +207,28 @@ def test_a_run_folder_whose_configuration_is_no_yaml(train: Callable[..., None],
         train("resume=.", said="config.yaml does not fit robo_ppo")
 
 
+def test_an_evaluation_is_not_a_training_that_goes_on(
+    unbroken: Callable[[int], Path], train: Callable[..., None], tmp_path: Path
+) -> None:
+    shutil.copy(unbroken(1) / "config.yaml", tmp_path)
+    (tmp_path / "policy.onnx").write_bytes(b"")
+    train("resume=.", said="has no checkpoint to go on from: it is an evaluation")
+
+
+def test_what_cannot_end_well_does_not_begin(
+    unbroken: Callable[[int], Path], train: Callable[..., None], tmp_path: Path
+) -> None:
+    train(*TINY, "+task.observation.policy.wind={}", said="observes 'wind', which cannot be computed on board")
+    train(*TINY, f"init={unbroken(1)}", "policy.hidden=[8]", said="was trained with policy.hidden=[16]")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_ones_own_that_is_no_yaml(train: Callable[..., None], tmp_path: Path) -> None:
+    (tmp_path / "conf/task").mkdir(parents=True)
+    (tmp_path / "conf/task/odd.yaml").write_text("task:\n  name: odd\n episode_seconds: 1\n")
+    train("task=odd", "--config-dir", "conf", said="conf/task/odd.yaml, line 3 is not YAML: ")
+
+
 @pytest.mark.parametrize("change", ["num_envs=64", "task=uav_nav", "seed=3", "++ppo.gamma=0.9"])
 def test_a_resumed_run_cannot_be_changed(
     unbroken: Callable[[int], Path], train: Callable[..., None], change: str
@@ -223,7 +246,7 @@ def test_evaluation(unbroken: Callable[[int], Path], train: Callable[..., None],
     evaluate("run=latest", said=f"there is no run in {tmp_path}/runs yet")
     evaluate("run=nowhere", said=f"there is no run in {tmp_path}/nowhere")
     evaluate("bundle=nowhere.onnx", said="nowhere.onnx")
-    evaluate("run=latest", "bundle=policy.onnx", said="say what to evaluate")
+    evaluate("run=latest", "bundle=policy.onnx", said="are two things to evaluate; name one")
     evaluate("run=latest", "episods=3", said="there is no 'episods' in the configuration; did you mean episodes?")
     evaluate("run=latest", "split=train", said="split=train; it must be test or validation")
     evaluate(

@@ -114,6 +114,13 @@ def test_report_holds_everything(run_dir: Path) -> None:
     assert page.text.index("Success 963") < page.text.index("Obstacle 20") < page.text.index("Timeout 16")
 
 
+def test_an_evaluation_of_a_file_is_found_again_too(run_dir: Path) -> None:
+    folder = run_dir.parents[1] / "uav_nav_evaluation" / run_dir.name
+    shutil.copytree(run_dir, folder)
+    text = Page(write_report(folder).read_text(encoding="utf-8")).text
+    assert f"evaluate.py run=runs/uav_nav_evaluation/{run_dir.name} " in text
+
+
 def test_report_needs_nothing_from_outside(run_dir: Path) -> None:
     page = Page(write_report(run_dir).read_text(encoding="utf-8"))
     assert len(page.addresses) == 4

@@ -87,9 +87,16 @@ def test_init_latest_means_the_run_that_was_the_latest(run: Path, tmp_path: Path
     assert config.init == str(run)
 
 
-def test_init_from_networks_of_another_shape_is_refused(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"best\.pt does not fit this task, robot and policy: .*size mismatch"):
-        Trainer(configure(f"init={run}", "policy.hidden=[8]"), tmp_path, Ranks())
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("policy.hidden=[8]", r"was trained with policy\.hidden=\[16\], this run has \[8\]"),
+        ("policy.critic_hidden=[8]", r"best\.pt does not fit this task, robot and policy: .*size mismatch"),
+    ],
+)
+def test_init_from_networks_of_another_shape_is_refused(run: Path, tmp_path: Path, change: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Trainer(configure(f"init={run}", change), tmp_path, Ranks())
 
 
 @pytest.mark.parametrize(
