@@ -84,6 +84,21 @@ def damping_of(*joints: str) -> Part:
     return Part("joint", joints, ("dof_damping",))
 
 
+def _check_declarations(robot: type["MjcfRobot"]) -> None:
+    """Refuse what a person easily writes instead: a text for a path, a name for a measurement or a part."""
+    name = robot.__name__
+    if not isinstance(robot.mjcf, Path):
+        raise UserError(f"{name}.mjcf must be a path, as Path(__file__).with_name('arm.xml'), not {robot.mjcf!r}")
+    for table, kind, example in (
+        (robot.measures, Reading, "position_of('elbow')"),
+        (robot.varies, Part, "mass_of('arm')"),
+    ):
+        for key, value in table.items():
+            if not isinstance(value, kind):
+                what = "measures" if kind is Reading else "varies"
+                raise UserError(f"{name}.{what}: '{key}' must be what a function gives, as {example}, not {value!r}")
+
+
 class MjcfRobot(Robot):
     """A robot that is an MJCF file and what its class names of it."""
 
@@ -93,6 +108,7 @@ class MjcfRobot(Robot):
     radius = 0.0  # nothing here is a sphere
 
     def __init__(self, action: str) -> None:
+        _check_declarations(type(self))
         self.name = self.mjcf.stem
         if action != ACTION:
             raise UserError(f"robot.action={action}: {self.name} has no such action interface; known: {ACTION}")

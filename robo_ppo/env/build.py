@@ -208,6 +208,8 @@ def _delay(limits: list[float]) -> tuple[float, float]:
 
 
 def _check_ends(table: SignalTable, task: Task) -> None:
+    if isinstance(task.failures, str):  # whose letters would be taken for names
+        raise UserError(f"{type(task).__name__}.failures must be a tuple, as ({task.failures!r},)")
     graph = table.graph([SUCCESS, *task.failures])
     shapes, values = table.shapes(graph), table.on_meta(graph, 1)
     for name in graph.outputs:

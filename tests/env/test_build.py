@@ -55,6 +55,7 @@ from tests.env.toy import config, environment
             {"entry_point": "tests.env.toy:EndsByAxis"},
             r"'success' ends episodes: it must be one bool .*, not bool \(1,\)",
         ),
+        ({"entry_point": "tests.env.toy:EndsByLetters"}, r"failures must be a tuple, as \('too_far',\)"),
     ],
 )
 def test_mistakes_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -241,6 +241,19 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
         type("Gone", (MjcfRobot,), {"mjcf": tmp_path / "gone.xml"})(ACTION)
 
 
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"mjcf": "arm.xml"}, r"Thing\.mjcf must be a path, as Path\(.*\), not 'arm\.xml'"),
+        ({"varies": {"load": "forearm"}}, r"Thing\.varies: 'load' must be what a function gives, .*not 'forearm'"),
+        ({"measures": {"angle": "rail"}}, r"Thing\.measures: 'angle' must be what a function gives, .*not 'rail'"),
+    ],
+)
+def test_names_where_things_are_asked_for(tmp_path: Path, declared: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        type("Thing", (MjcfRobot,), {"mjcf": tmp_path / "arm.xml", **declared})(ACTION)
+
+
 def test_names_that_every_robot_has(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^Thing.measures: every robot has a 'action' already; rename it"):
         robot(tmp_path, measures={"action": position_of("rail")})

@@ -155,7 +155,7 @@ def test_a_bundle_alone_is_enough(finished: Path, runs: Path, tmp_path: Path) ->
     ("overrides", "message"),
     [
         ((), "say what to evaluate"),
-        (("run=latest", "bundle=policy.onnx"), "say what to evaluate"),
+        (("run=latest", "bundle=policy.onnx"), "two things to evaluate; name one of them"),
         (("run=latest",), r"there is no run in .* yet"),
         (("run=no/such/run",), "there is no run in .*no/such/run"),
         (("run=no/such/run", "episodes=0"), "episodes must be at least 1, not 0"),
