@@ -89,13 +89,12 @@ def _check_declarations(robot: type["MjcfRobot"]) -> None:
     name = robot.__name__
     if not isinstance(robot.mjcf, Path):
         raise UserError(f"{name}.mjcf must be a path, as Path(__file__).with_name('arm.xml'), not {robot.mjcf!r}")
-    for table, kind, example in (
-        (robot.measures, Reading, "position_of('elbow')"),
-        (robot.varies, Part, "mass_of('arm')"),
+    for what, table, kind, example in (
+        ("measures", robot.measures, Reading, "position_of('elbow')"),
+        ("varies", robot.varies, Part, "mass_of('arm')"),
     ):
         for key, value in table.items():
             if not isinstance(value, kind):
-                what = "measures" if kind is Reading else "varies"
                 raise UserError(f"{name}.{what}: '{key}' must be what a function gives, as {example}, not {value!r}")
 
 

@@ -51,8 +51,8 @@ MODULES = {
 }
 """Learner → its module in this package."""
 
-NAMES = {"ours": "robo_ppo", "stable_baselines3": "Stable-Baselines3"}
-"""Learner → its name for readers, where that is another."""
+NAMES = {"ours": "robo_ppo", "rsl_rl": "rsl_rl", "skrl": "skrl", "stable_baselines3": "Stable-Baselines3"}
+"""Learner → its name for readers."""
 
 
 def load(name: str) -> Learner:

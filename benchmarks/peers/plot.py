@@ -73,9 +73,7 @@ def _draw_learning(axes: Axes, results: Results) -> None:
         columns = list(zip(*(entry["success"] for entry in entries), strict=True))
         middle = [statistics.median(values) for values in columns]
         axes.fill_between(steps, [min(v) for v in columns], [max(v) for v in columns], color=colour, alpha=0.15, lw=0)
-        axes.plot(
-            steps, middle, color=colour, linewidth=1.6, marker="o", markersize=3.5, label=NAMES.get(learner, learner)
-        )
+        axes.plot(steps, middle, color=colour, linewidth=1.6, marker="o", markersize=3.5, label=NAMES[learner])
         for number, values in zip(steps, columns, strict=True):
             axes.plot([number] * len(values), values, color=colour, linestyle="", marker="_", markersize=5)
     axes.set(xlim=(0, None), ylim=(0.0, 1.02))

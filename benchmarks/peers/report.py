@@ -42,7 +42,7 @@ def learning_table(results: Results) -> str:
             continue
         cells = [_spread([entry["success"][index] for entry in own]) for index in range(len(steps))]
         minutes = statistics.median([entry["seconds"][-1] for entry in own]) / 60.0
-        lines.append(f"| {NAMES.get(learner, learner)} | {' | '.join(cells)} | {minutes:.1f} min |")
+        lines.append(f"| {NAMES[learner]} | {' | '.join(cells)} | {minutes:.1f} min |")
     seeds = len({entry["seed"] for entry in entries})
     episodes = results.content["setup"]["validation_episodes"]
     lines.append(f"\nmedian (lowest–highest) of {seeds} seeds, {episodes} validation episodes, the same for all")

@@ -30,7 +30,7 @@ class Setup:
     @property
     def name(self) -> str:
         """The learner, as readers know it."""
-        return NAMES.get(self.learner, self.learner)
+        return NAMES[self.learner]
 
     @property
     def processes(self) -> str:

@@ -343,10 +343,11 @@ def initialise(model: ActorCritic, config: RunConfig) -> None:
     """Start from the policy that `init` names: of another run, or of a bundle (then with a fresh critic)."""
     source = config.init
     assert source is not None
-    if source.endswith(".onnx"):
+    run = None if source.endswith(".onnx") else find(source, config.runs)
+    if run is None:
         earlier = parse_config(read_bundle(source).contract.training.config, source)
     else:
-        earlier = load_config(find(source, config.runs))
+        earlier = load_config(run)
     # Before the weights, and since sizes alone do not tell: the same numbers in another order are another policy.
     for key, before, now in (
         ("env_id", earlier.env_id, config.env_id),
@@ -357,10 +358,10 @@ def initialise(model: ActorCritic, config: RunConfig) -> None:
     ):
         if before != now:
             raise UserError(f"the policy in {source} was trained with {key}={before}, this run has {now}")
-    if source.endswith(".onnx"):
+    if run is None:
         start_from_bundle(model, source)
     else:
-        path = find(source, config.runs) / "checkpoints" / checkpoint.BEST
+        path = run / "checkpoints" / checkpoint.BEST
         load_model(model, checkpoint.read(path)["model"], str(path))
 
 

@@ -106,7 +106,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def run(arguments: list[str], cwd: Path, **extra: str) -> subprocess.CompletedProcess[str]:
-    """Run to the end, within a minute."""
+    """Run to the end, within five minutes."""
     return subprocess.run(
         arguments, cwd=cwd, env=environment(**extra), capture_output=True, text=True, timeout=300, check=False
     )
