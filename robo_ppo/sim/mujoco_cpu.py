@@ -14,6 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from robo_ppo.errors import UserError, did_you_mean
+from robo_ppo.sim.rows import IndexRows, Rows
 from robo_ppo.sim.simulation import STATE_FIELDS, Simulation
 
 _VELOCITY_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL.value)
@@ -50,6 +51,10 @@ class MujocoCpu(Simulation):
         self._constants_follow = False
 
     @override
+    def rows(self, mask: Tensor) -> Rows:
+        return IndexRows(mask)
+
+    @override
     def bind(self, field: str) -> Tensor:
         if field not in self._shown:
             if field not in DATA_FIELDS:
@@ -72,17 +77,16 @@ class MujocoCpu(Simulation):
         return field in _ACCELERATION_FIELDS
 
     @override
-    def write(self, field: str, values: Tensor, rows: Tensor | None = None) -> None:
+    def write(self, field: str, values: Tensor, rows: Rows | None = None) -> None:
         target = self._state_array(field)
         if rows is None:
             target.copy_(values)
             if field in self._shown:
                 self._show(field)
         else:
-            values = values.to(torch.float64)
-            target[rows] = values
+            rows.write(target, values)
             if field in self._shown:
-                self._shown[field][1][rows] = values.float()
+                rows.write(self._shown[field][1], values)
 
     @override
     def expand(self, field: str) -> None:
@@ -96,16 +100,16 @@ class MujocoCpu(Simulation):
             self._constants_follow |= field in mujoco.MjModel._setconst_inputs or field.startswith("opt.")
 
     @override
-    def write_model(self, field: str, values: Tensor, rows: Tensor | None = None) -> None:
+    def write_model(self, field: str, values: Tensor, rows: Rows | None = None) -> None:
         self.expand(field)
         target = self._model_fields[field]
         if rows is None:
             target.copy_(values)
         else:
-            target[rows] = values.to(target.dtype)
+            rows.write(target, values)
 
     @override
-    def commit(self, rows: Tensor | None = None) -> None:
+    def commit(self, rows: Rows | None = None) -> None:
         if self._constants_follow:
             self._batch.set_const(_ids(rows))
 
@@ -119,18 +123,18 @@ class MujocoCpu(Simulation):
         self._show_all()
 
     @override
-    def forward(self, rows: Tensor | None = None) -> None:
+    def forward(self, rows: Rows | None = None) -> None:
         if self._stage != _NO_STAGE:
             self._batch.forward(_ids(rows), stage=int(mujoco.mjtStage.mjSTAGE_ACC.value))
             self._show_all()
 
     @override
-    def reset(self, rows: Tensor | None = None) -> None:
+    def reset(self, rows: Rows | None = None) -> None:
         # What `Batch.reset` does, without waking its threads for a handful of worlds.
-        everything = slice(None) if rows is None else rows
-        self._rows[everything] = self._default
+        which = slice(None) if rows is None else rows.indices
+        self._rows[which] = self._default
         for source, shown in self._shown.values():
-            shown[everything] = source[everything].float()
+            shown[which] = source[which].float()
 
     @override
     def snapshot(self) -> dict[str, Tensor]:
@@ -186,5 +190,5 @@ class MujocoCpu(Simulation):
             self._show(field)
 
 
-def _ids(rows: Tensor | None) -> np.ndarray | None:
-    return None if rows is None else rows.to(torch.int32).numpy()
+def _ids(rows: Rows | None) -> np.ndarray | None:
+    return None if rows is None else rows.indices.to(torch.int32).numpy()

@@ -6,8 +6,7 @@
     sim.step(4)                                # four substeps
 
 Field names and layouts are MuJoCo's on every back end: quaternions wxyz, SI units, the free joint's linear velocity in
-the world frame and its angular velocity in the body frame. `rows` selects worlds, as sorted indices `(k,)`; None means
-all.
+the world frame and its angular velocity in the body frame. `rows` selects worlds (`robo_ppo.sim.rows`); None means all.
 
 After `step` and `forward`, a bound field is *current* if it describes the present state, and *lagged* if it is one
 substep behind. State fields and fields of the position and velocity stages are current. Fields of the acceleration
@@ -20,6 +19,8 @@ from typing import Protocol
 import mujoco
 import torch
 from torch import Tensor
+
+from robo_ppo.sim.rows import Rows
 
 STATE_FIELDS = frozenset(
     {"time", "qpos", "qvel", "act", "ctrl", "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat"}
@@ -34,6 +35,10 @@ class Simulation(Protocol):
     num_envs: int
     device: torch.device
 
+    def rows(self, mask: Tensor) -> Rows:
+        """The worlds where a mask (num_envs,) holds, in the form that this back end works with."""
+        ...
+
     def bind(self, field: str) -> Tensor:
         """A float32 tensor (num_envs, ...) that always shows an MjData field; not to be written to."""
         ...
@@ -42,19 +47,19 @@ class Simulation(Protocol):
         """Whether a bound field is one substep behind the state."""
         ...
 
-    def write(self, field: str, values: Tensor, rows: Tensor | None = None) -> None:
-        """Set a state field of some worlds, values (num_envs, ...) or (k, ...)."""
+    def write(self, field: str, values: Tensor, rows: Rows | None = None) -> None:
+        """Set a state field of some worlds, values (len(rows), ...)."""
         ...
 
     def expand(self, field: str) -> None:
         """Give every world its own values of an MjModel field."""
         ...
 
-    def write_model(self, field: str, values: Tensor, rows: Tensor | None = None) -> None:
+    def write_model(self, field: str, values: Tensor, rows: Rows | None = None) -> None:
         """Set an expanded model field of some worlds; takes effect with `commit`."""
         ...
 
-    def commit(self, rows: Tensor | None = None) -> None:
+    def commit(self, rows: Rows | None = None) -> None:
         """Recompute what depends on changed masses, inertias and gains."""
         ...
 
@@ -65,11 +70,11 @@ class Simulation(Protocol):
         """
         ...
 
-    def forward(self, rows: Tensor | None = None) -> None:
+    def forward(self, rows: Rows | None = None) -> None:
         """Make derived fields current after a write."""
         ...
 
-    def reset(self, rows: Tensor | None = None) -> None:
+    def reset(self, rows: Rows | None = None) -> None:
         """Put worlds into the model's default state; model fields stay as they are."""
         ...
 

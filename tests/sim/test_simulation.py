@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from robo_ppo.errors import UserError
+from robo_ppo.sim.rows import Rows
 from robo_ppo.sim.simulation import STATE_FIELDS, Simulation
 
 from .conftest import FIELDS, NUM_ENVS, XML, Backend, Plain, controls
@@ -13,8 +14,17 @@ from .conftest import FIELDS, NUM_ENVS, XML, Backend, Plain, controls
 STATE = ("time", "qpos", "qvel", "act", "ctrl")
 
 
-def rows(*indices: int) -> torch.Tensor:
-    return torch.tensor(indices)
+def rows(sim: Simulation, *indices: int) -> Rows:
+    mask = torch.zeros(NUM_ENVS, dtype=torch.bool)
+    mask[list(indices)] = True
+    return sim.rows(mask.to(sim.device))
+
+
+def spread(selected: Rows, values: torch.Tensor) -> torch.Tensor:
+    """Values (k, ...) of the selected rows in the form that belongs to the selection."""
+    everywhere = values.new_zeros(NUM_ENVS, *values.shape[1:])
+    everywhere[selected.indices] = values
+    return selected.take(everywhere)
 
 
 def fly(sim: Simulation, plain: Plain | None, steps: range, substeps: int = 3) -> None:
@@ -97,7 +107,7 @@ def test_binding_late_shows_the_present_and_changes_nothing(backend: Backend, si
 def test_a_bound_tensor_is_the_same_one_for_ever(sim: Simulation) -> None:
     bound = {field: sim.bind(field) for field in FIELDS}
     fly(sim, None, range(2))
-    sim.reset(rows(1))
+    sim.reset(rows(sim, 1))
     sim.restore(sim.snapshot())
     assert all(sim.bind(field) is tensor for field, tensor in bound.items())
     assert all(len(tensor) == NUM_ENVS for tensor in bound.values())
@@ -128,7 +138,8 @@ def test_a_write_of_rows_shows_at_once_and_leaves_the_others(
     fly(sim, plain, range(8))
     before = sim.bind(field).clone()
     values = before[[1, 3]] * 0.5 + 0.01
-    sim.write(field, values, rows(1, 3))
+    selected = rows(sim, 1, 3)
+    sim.write(field, spread(selected, values), selected)
     plain.write(field, values, [1, 3])
     assert torch.equal(sim.bind(field)[[1, 3]], values)
     assert torch.equal(sim.bind(field)[[0, 2, 4]], before[[0, 2, 4]])
@@ -177,8 +188,9 @@ def test_model_fields_of_some_rows(backend: Backend, sim: Simulation, plain: Pla
     sim.expand("body_mass")
     nominal = torch.as_tensor(np.array(sim.model.body_mass))
     fly(sim, plain, range(5))
-    sim.write_model("body_mass", torch.stack((nominal * 2, nominal * 0.25)), rows(1, 4))
-    sim.commit(rows(1, 4))
+    selected = rows(sim, 1, 4)
+    sim.write_model("body_mass", spread(selected, torch.stack((nominal * 2, nominal * 0.25))), selected)
+    sim.commit(selected)
     for row, factor in ((1, 2.0), (4, 0.25)):
         plain.models[row].body_mass[:] *= factor
         mujoco.mj_setConst(plain.models[row], mujoco.MjData(plain.models[row]))
@@ -189,9 +201,11 @@ def test_model_fields_of_some_rows(backend: Backend, sim: Simulation, plain: Pla
 def test_commit_recomputes_what_depends_on_masses(sim: Simulation) -> None:
     """`body_subtreemass` and `dof_invweight0` follow; both are known for a mass that doubles everywhere."""
     before, _ = sim.world(2)
+    selected = rows(sim, 2)
     for field in ("body_mass", "body_inertia"):
-        sim.write_model(field, 2.0 * torch.as_tensor(np.array(getattr(sim.model, field))).unsqueeze(0), rows(2))
-    sim.commit(rows(2))
+        doubled = 2.0 * torch.as_tensor(np.array(getattr(sim.model, field))).unsqueeze(0)
+        sim.write_model(field, spread(selected, doubled), selected)
+    sim.commit(selected)
     after, _ = sim.world(2)
     np.testing.assert_allclose(after.body_subtreemass, 2.0 * before.body_subtreemass)
     np.testing.assert_allclose(after.dof_invweight0[:3], 0.5 * before.dof_invweight0[:3], rtol=0.01)  # armature stays
@@ -208,12 +222,12 @@ def test_reset_of_rows_is_the_default_state_and_leaves_the_others(
     sim.write("xfrc_applied", torch.ones(NUM_ENVS, 4, 6))
     plain.write("xfrc_applied", torch.ones(NUM_ENVS, 4, 6))
     before = shown(sim)
-    sim.reset(rows(0, 3))
+    sim.reset(rows(sim, 0, 3))
     for row in (0, 3):
         mujoco.mj_resetData(plain.models[row], plain.data[row])
     for field in STATE:
         backend.same(sim.bind(field), plain.lagged(field))
-    sim.forward(rows(0, 3))
+    sim.forward(rows(sim, 0, 3))
     for field in FIELDS:
         assert torch.equal(sim.bind(field)[[1, 2, 4]], before[field][[1, 2, 4]])
     backend.same(sim.bind("xpos"), plain.current("xpos"))
@@ -292,7 +306,8 @@ def test_a_world_that_diverges_stays_visibly_broken_and_alone(
     for name in FIELDS:
         sim.bind(name)
     fly(sim, plain, range(5))
-    sim.write(field, torch.full_like(sim.bind(field)[:1], value), rows(2))
+    selected = rows(sim, 2)
+    sim.write(field, spread(selected, torch.full_like(sim.bind(field)[:1], value)), selected)
     others = [0, 1, 3, 4]
     for step in range(5, 20):
         fly(sim, plain, range(step, step + 1), substeps=4)
@@ -301,8 +316,8 @@ def test_a_world_that_diverges_stays_visibly_broken_and_alone(
         assert torch.isfinite(state[others]).all()
     for name in STATE:
         backend.same(sim.bind(name)[others], plain.lagged(name)[others])
-    sim.reset(rows(2))
-    sim.forward(rows(2))
+    sim.reset(rows(sim, 2))
+    sim.forward(rows(sim, 2))
     mujoco.mj_resetData(plain.models[2], plain.data[2])
     fly(sim, plain, range(20, 40))
     for name in STATE:
@@ -323,8 +338,9 @@ def test_a_command_that_is_not_a_number_stays_visible(sim: Simulation) -> None:
 def test_one_world_to_look_at(sim: Simulation, plain: Plain) -> None:
     sim.expand("body_mass")
     mass = torch.as_tensor(np.array(sim.model.body_mass)) * 1.5
-    sim.write_model("body_mass", mass.unsqueeze(0), rows(3))
-    sim.commit(rows(3))
+    selected = rows(sim, 3)
+    sim.write_model("body_mass", spread(selected, mass.unsqueeze(0)), selected)
+    sim.commit(selected)
     fly(sim, None, range(15))
     before = shown(sim)
     model, data = sim.world(3)
