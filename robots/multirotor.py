@@ -20,6 +20,7 @@ import yaml
 from torch import Tensor
 from typing_extensions import override
 
+from robo_ppo.env.constants import constant
 from robo_ppo.env.robot import ActionInterface, Parameter, Robot, Scale
 from robo_ppo.env.rotations import rotate, rotate_inverse
 from robo_ppo.env.signals import measurement, signal
@@ -112,12 +113,12 @@ class Multirotor(Robot):
     def aerodynamic_force(self, attitude: Tensor, velocity: Tensor, wind: Tensor, drag: Tensor) -> Tensor:
         """Linear drag on the six velocities of the free joint (n, 6): force in the world frame, no torque."""
         through_air = rotate_inverse(attitude, velocity - wind)
-        force = rotate(attitude, -drag.unsqueeze(1) * self._drag.to(velocity.device) * through_air)
+        force = rotate(attitude, -drag.unsqueeze(1) * constant(self._drag, velocity) * through_air)
         return torch.nn.functional.pad(force, (0, 3))
 
     @cached_property
-    def _drag(self) -> Tensor:
-        return torch.tensor([self._numbers[f"drag_{axis}"] for axis in "xyz"])
+    def _drag(self) -> tuple[float, ...]:
+        return tuple(self._numbers[f"drag_{axis}"] for axis in "xyz")
 
     def _body_rates(self) -> ActionInterface:
         numbers = self._numbers

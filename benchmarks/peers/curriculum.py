@@ -13,7 +13,7 @@ class Curriculum:
     def __init__(self, config: RunConfig, environment: Environment) -> None:
         self._rule, self._environment = config.task.curriculum, environment
         self._recent = torch.zeros(2)  # episodes and successes since the level was looked at
-        environment.level = torch.tensor(self._rule.start)
+        environment.level.fill_(self._rule.start)
 
     def look(self) -> None:
         """After each iteration: raise the level if enough episodes have ended, and well."""
@@ -22,5 +22,5 @@ class Curriculum:
         episodes, successes = self._recent
         if episodes >= self._environment.num_envs:
             if successes / episodes > self._rule.success:
-                self._environment.level = (self._environment.level + self._rule.step).clamp(max=1.0)
+                self._environment.level.add_(self._rule.step).clamp_(max=1.0)
             self._recent.zero_()

@@ -6,13 +6,17 @@
 
 One step is always, in this order: action → delay → physics → signals → terminations → reward → metrics → final
 observation of all → reset of what ended (unless told otherwise) → what the task advances → observation. A world whose
-state is no longer finite is put back into the default state at once, counted and kept for replay (`broken_worlds`); its
-transition is marked invalid.
+state is no longer finite is put back into the default state at once, counted and kept for replay
+(`take_broken_world`); its transition is marked invalid.
+
+A step asks the device nothing: what ended is selected by `Rows`, everything that changes is a tensor, and `carried`
+names all that one step hands to the next. `robo_ppo.run.capture` makes one CUDA graph of it.
 
 An episode's start, scene, parameters, biases and delays depend on its id alone (`robo_ppo.env.scenes`); the noise of
 single samples comes from one generator for all. Ids are handed out in the order in which episodes begin.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,7 +24,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from robo_ppo.env.broken import REPLAYED, BrokenWorlds, is_broken
 from robo_ppo.env.checks import SignalChecks
+from robo_ppo.env.constants import constant
 from robo_ppo.env.measurements import DelayLine, Sensors
 from robo_ppo.env.observations import Onboard, concatenate
 from robo_ppo.env.randomization import Randomization
@@ -29,10 +35,9 @@ from robo_ppo.env.scenes import SceneBank, seed_of
 from robo_ppo.env.signals import PREVIOUS, Graph, SignalTable, State
 from robo_ppo.env.task import SUCCESS, Metric, Rewrite, Task
 from robo_ppo.env.vector import BrokenWorld, Interface, Observation, Totals, Transition, VectorEnvironment
+from robo_ppo.sim.rows import Rows
 from robo_ppo.sim.simulation import Simulation
 
-REPLAYED = ("qpos", "qvel", "act")  # fields that, with the command and the forces, determine the next step
-LARGEST = 1e10  # a state beyond it is as good as infinite, as in MuJoCo (mjMAXVAL)
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,11 @@ class Environment(VectorEnvironment):
         )
         longest = self.options.action_delay[1] / self.options.control_period
         self._action_line = DelayLine(n, self.action_size, longest, device) if longest > 0 else None
-        self.broken_worlds: list[BrokenWorld] = []
+        self._broken = BrokenWorlds(device)
+        # What a broken world shows until its next episode begins.
+        self.sim.reset()
+        self.sim.forward()
+        self._default_fields = {name: values[:1].clone() for name, values in self._fields.items()}
         self.totals = self._no_totals()
 
     @property
@@ -156,7 +165,7 @@ class Environment(VectorEnvironment):
     def reset(self, first_id: int = 0) -> Observation:
         self._generator.manual_seed(seed_of("sensors", *self.options.stream, first_id, self.options.rank))
         self.episode.next_id = torch.tensor(first_id, device=self.device)
-        everyone = torch.arange(self.num_envs, device=self.device)
+        everyone = self.sim.rows(torch.ones(self.num_envs, dtype=torch.bool, device=self.device))
         observation = {
             name: torch.zeros(self.num_envs, size, device=self.device) for name, size in self.observation_sizes.items()
         }
@@ -165,7 +174,7 @@ class Environment(VectorEnvironment):
             self.episode.age = torch.randint(
                 self.options.max_episode_steps, (self.num_envs,), generator=self._generator, device=self.device
             )
-        self.totals = self._no_totals()
+        self.take_totals()
         return observation
 
     @override
@@ -180,11 +189,11 @@ class Environment(VectorEnvironment):
         for name, values in self._driven.items():
             self.sim.write(name, values)
         self.sim.step(self.options.decimation)
-        broken = self._contain_broken_worlds(action, started)
-        self.episode.age += 1
-
         # Copies of the fields: the simulation's own tensors change with its next step or reset.
         fields = {name: values.clone() for name, values in self._fields.items()}
+        broken = self._contain_broken_worlds(action, started, fields)
+        self.episode.age += 1
+
         values = self.states | self._graph(fields | self.states | self._previous)
         self._check(self._graph, values)
         ended_well = values[SUCCESS] & ~broken
@@ -212,10 +221,10 @@ class Environment(VectorEnvironment):
         final = self._observe(values, fields)
         self.episode.over |= ended
 
-        rows = ended.nonzero().squeeze(1)
+        rows = self.sim.rows(ended)
         observation = final
-        if restart and len(rows):
-            self._account(values, ended, ended_well, broken, rows)
+        if restart and not rows.is_empty:
+            self._account(values, ended, ended_well, broken)
             observation = {name: group.clone() for name, group in final.items()}
             self._begin(rows, observation)
         for rewrite in (self.task.advance(values), by_hand):
@@ -225,8 +234,14 @@ class Environment(VectorEnvironment):
 
     @override
     def take_totals(self) -> Totals:
-        totals, self.totals = self.totals, self._no_totals()
-        return totals
+        taken = copy.deepcopy(self.totals)
+        for total in self.totals.tensors():
+            total.zero_()
+        return taken
+
+    @override
+    def take_broken_world(self) -> BrokenWorld | None:
+        return self._broken.take()
 
     @override
     def unfinished_terms(self) -> Tensor:
@@ -257,53 +272,53 @@ class Environment(VectorEnvironment):
         policy, self._memory = self.onboard.observe(known)
         return self._groups(policy, values | self.states)
 
-    def _check(self, graph: Graph, values: Mapping[str, Tensor], rows: Tensor | None = None) -> None:
-        """With `debug`, look at a graph's values in some environments (k,), or in all of them."""
+    def _check(self, graph: Graph, values: Mapping[str, Tensor], rows: Rows | None = None) -> None:
+        """With `debug`, look at a graph's values in some environments, or in all of them."""
         if self._checks is not None:
-            every = slice(None) if rows is None else rows
-            ages, ids, over = self.episode.age[every], self.episode.id[every], self.episode.over[every]
+            episode = self.episode
+            ages, ids, over = (t if rows is None else rows.take(t) for t in (episode.age, episode.id, episode.over))
             self._checks.check(graph, values, ages, ids, over)
 
-    def _begin(self, rows: Tensor, observation: Observation) -> None:
-        """Begin the next episodes in the given environments (k,) and write their first observation."""
-        own = self.episode.next_id + torch.arange(len(rows), device=self.device)
-        ids = own * self.options.ranks + self.options.rank
-        self.episode.next_id = self.episode.next_id + len(rows)
+    def _begin(self, rows: Rows, observation: Observation) -> None:
+        """Begin the next episodes in the given environments and write their first observation."""
+        ids = (self.episode.next_id + rows.order()) * self.options.ranks + self.options.rank
+        self.episode.next_id = self.episode.next_id + rows.mask.sum()
         columns = self.task.curriculum(self.bank.episodes(ids), self.level)
-        self.episode.id[rows] = ids
-        self.episode.age[rows] = 0
-        self.episode.returns[rows] = 0.0
-        self.episode.terms[:, rows] = 0.0
-        self.episode.over[rows] = False
+        rows.write(self.episode.id, ids)
+        rows.write(self.episode.age, 0)
+        rows.write(self.episode.returns, 0.0)
+        rows.write(self.episode.terms, 0.0, dim=1)
+        rows.write(self.episode.over, False)
 
         self.sim.reset(rows)
         for name, initial in self.task.robot.initial().items():
-            self.sim.write(name, torch.tensor(initial, device=self.device).expand(len(rows), -1), rows)
+            self.sim.write(name, constant(initial, self.sim.bind(name)).expand(len(rows), -1), rows)
         for name in ("qpos", "qvel"):
             self.sim.write(name, columns[name], rows)
         self.randomization.apply(self.sim, rows, columns)
         self.sim.forward(rows)
         for name, state in self._declared.items():
             if name in columns:
-                _put(self.states, rows, {name: columns[name]})
+                self.states[name] = rows.put(self.states[name], columns[name])
             else:
-                self.states[name] = self.states[name].index_fill(0, rows, state.initial)
+                self.states[name] = self.states[name].clone()
+                rows.write(self.states[name], state.initial)
         if self._action_line is not None:
             low, high = (limit / self.options.control_period for limit in self.options.action_delay)
             self._action_line.begin(
-                rows, self.states["last_action"][rows], low + (high - low) * columns["action_delay"]
+                rows, rows.take(self.states["last_action"]), low + (high - low) * columns["action_delay"]
             )
         self._refresh(rows, columns, observation)
 
-    def _refresh(self, rows: Tensor, columns: Mapping[str, Tensor], observation: Observation) -> None:
-        """Signals and first observation of some environments (k,) whose episode begins."""
+    def _refresh(self, rows: Rows, columns: Mapping[str, Tensor], observation: Observation) -> None:
+        """Signals and first observation of some environments whose episode begins."""
         needed = (*self._graph_to_begin.leaves, *self.onboard.states)
-        leaves = {name: values[rows] for name, values in (self._fields | self.states).items() if name in needed}
+        leaves = {name: rows.take(values) for name, values in (self._fields | self.states).items() if name in needed}
         values = self._graph_to_begin(leaves)
         self._check(self._graph_to_begin, values, rows)
         self._keep(rows, values, self._previous_names)
-        _put(self.measured, rows, self.sensors.begin(rows, values, columns, self._generator))
-        known = {name: measured[rows] for name, measured in self.measured.items()} | leaves
+        rows.put_all(self.measured, self.sensors.begin(rows, values, columns, self._generator))
+        known = rows.take_all(self.measured) | leaves
         self._write_observation(rows, *self.onboard.begin(known), values, observation)
 
     def _rewrite(
@@ -315,16 +330,16 @@ class Environment(VectorEnvironment):
         observation: Observation,
     ) -> Observation:
         """Change states; compute what depends on them again, with a past one step old."""
-        rows = (rewrite.rows & ~ended).nonzero().squeeze(1)
-        if not len(rows):
+        rows = self.sim.rows(rewrite.rows & ~ended)
+        if rows.is_empty:
             return observation
-        _put(self.states, rows, {name: fresh[rows] for name, fresh in rewrite.values.items()})
+        rows.put_all(self.states, rows.take_all(rewrite.values))
 
         def rewritten(name: str) -> bool:
             leaves = self.table.graph_with_previous([name]).leaves
             return any(leaf.removeprefix(PREVIOUS) in rewrite.values for leaf in leaves)
 
-        leaves = {name: values[rows] for name, values in (self._fields | self.states | before).items()}
+        leaves = rows.take_all(self._fields | self.states | before)
         without_past = [name for name in self._previous_names if rewritten(name)]
         graph = self._graph_without_past(without_past)
         fresh_values = graph(leaves)
@@ -333,10 +348,9 @@ class Environment(VectorEnvironment):
         # What the vehicle is told changes at once; what it senses keeps the sample that it has.
         told = {name: fresh_values[name] for name in self.measured if rewritten(name)}
         self.sensors.tell(rows, told)
-        _put(self.measured, rows, told)
+        rows.put_all(self.measured, told)
         # The controller knows nothing of a rewrite: it goes on from the memory that it had.
-        known = leaves | {name: measured[rows] for name, measured in self.measured.items()}
-        observed = self.onboard.observe(known | {name: values[rows] for name, values in memory.items()})
+        observed = self.onboard.observe(leaves | rows.take_all(self.measured) | rows.take_all(memory))
         observation = {name: group.clone() for name, group in observation.items()}
         self._write_observation(rows, *observed, fresh_values, observation)
         return observation
@@ -348,57 +362,51 @@ class Environment(VectorEnvironment):
             self._graphs_without_past[key] = self.table.graph([*self._refreshed, *names], beginning=names)
         return self._graphs_without_past[key]
 
-    def _keep(self, rows: Tensor, values: Mapping[str, Tensor], names: Sequence[str]) -> None:
+    def _keep(self, rows: Rows, values: Mapping[str, Tensor], names: Sequence[str]) -> None:
         """Remember, for the next step of some environments, the forces on them and the named signals."""
-        _put(self._driven, rows, {target: values[name] for target, name in self._drives.items()})
-        _put(self._previous, rows, {PREVIOUS + name: values[name] for name in names})
+        rows.put_all(self._driven, {target: values[name] for target, name in self._drives.items()})
+        rows.put_all(self._previous, {PREVIOUS + name: values[name] for name in names})
 
     def _write_observation(
         self,
-        rows: Tensor,
+        rows: Rows,
         policy: Tensor,
         memory: Mapping[str, Tensor],
         values: Mapping[str, Tensor],
         observation: Observation,
     ) -> None:
         """Write what some environments observe, and what their controllers remember of it."""
-        _put(self._memory, rows, memory)
+        rows.put_all(self._memory, memory)
         for name, group in self._groups(policy, values).items():
-            observation[name][rows] = group
+            rows.write(observation[name], group)
 
     def _groups(self, policy: Tensor, values: Mapping[str, Tensor]) -> Observation:
         """Both groups: the critic sees what the policy sees, and true signals besides."""
         critic = torch.cat((policy, concatenate(values, self.critic)), 1) if self.critic else policy
         return {"policy": policy, "critic": critic}
 
-    def _contain_broken_worlds(self, action: Tensor, started: Mapping[str, Tensor]) -> Tensor:
+    def _contain_broken_worlds(
+        self, action: Tensor, started: Mapping[str, Tensor], fields: dict[str, Tensor]
+    ) -> Tensor:
         """Mask of worlds with a state or an action that is not finite; they are put back into the default state."""
-        state = torch.cat((self.sim.bind("qpos"), self.sim.bind("qvel"), action), 1)
-        broken = ~(state.abs().amax(1) < LARGEST)
-        if bool(broken.any()):
-            rows = broken.nonzero().squeeze(1)
-            for row in rows.tolist()[: max(0, 8 - len(self.broken_worlds))]:
-                self.broken_worlds.append(self._dump(row, started))
-            self.totals.broken += len(rows)
-            self.sim.reset(rows)
-            self.sim.forward(rows)
-        return broken
+        broken = self.sim.rows(is_broken(self.sim.bind("qpos"), self.sim.bind("qvel"), action))
+        if not broken.is_empty:
+            now = {name: self.sim.bind(name) for name in ("ctrl", "qvel", "qpos")}
+            which = {"episode": self.episode.id, "step": self.episode.age, "level": self.level}
+            self._broken.note(broken, {**started, **self._driven, "ctrl": now["ctrl"], **which}, now)
+            self.totals.broken += broken.mask.sum()
+            self.sim.reset(broken)
+            for name, values in fields.items():
+                default = self._default_fields[name]
+                broken.write(values, default.expand(len(broken), *default.shape[1:]))
+        return broken.mask
 
-    def _dump(self, row: int, started: Mapping[str, Tensor]) -> BrokenWorld:
-        # An action that is not finite breaks the world, not the other way round; and velocities move the positions.
-        now = {name: self.sim.bind(name)[row] for name in ("ctrl", "qvel", "qpos")}
-        first = next((name for name, value in now.items() if not bool((value.abs() < LARGEST).all())), "ctrl")
-        applied = {"ctrl": now["ctrl"], **{name: values[row] for name, values in self._driven.items()}}
-        state = {name: values[row] for name, values in started.items()} | applied | {"level": self.level}
-        kept = {name: values.clone() for name, values in state.items()}
-        return BrokenWorld(int(self.episode.id[row]), int(self.episode.age[row]), first, kept)
-
-    def _account(self, values: Mapping[str, Tensor], ended: Tensor, well: Tensor, broken: Tensor, rows: Tensor) -> None:
-        totals = self.totals
-        totals.episodes += len(rows)
-        totals.returns += self.episode.returns[rows].sum()
-        totals.steps += self.episode.age[rows].sum()
-        totals.terms += self.episode.terms[:, rows].sum(1)
+    def _account(self, values: Mapping[str, Tensor], ended: Tensor, well: Tensor, broken: Tensor) -> None:
+        totals, weight = self.totals, ended.float()
+        totals.episodes += weight.sum()
+        totals.returns += self.episode.returns @ weight
+        totals.steps += self.episode.age.float() @ weight
+        totals.terms += self.episode.terms @ weight
         for name, mask in self._ended_how(values, ended, well, broken).items():
             totals.outcomes[name] += mask.sum()
 
@@ -430,44 +438,46 @@ class Environment(VectorEnvironment):
         outcomes = {name: zero() for name in self.outcome_names}
         return Totals(zero(), zero(), zero(), outcomes, torch.zeros(len(self.term_names), device=self.device))
 
-    @override
-    def snapshot(self) -> dict[str, Tensor]:
-        parts: dict[str, Mapping[str, Tensor]] = {
-            "sim": self.sim.snapshot(),
-            "sensors": self.sensors.snapshot(),
+    def _carried(self) -> dict[str, dict[str, Tensor]]:
+        parts = {
+            "sensors": self.sensors.carried(),
             "state": self.states,
             "previous": self._previous,
             "memory": self._memory,
             "driven": self._driven,
             "measured": self.measured,
             "episode": vars(self.episode),
-            "other": {"generator": self._generator.get_state(), "level": self.level},
         }
+        return parts if self._action_line is None else parts | {"action_line": self._action_line.carried()}
+
+    @property
+    def carried(self) -> dict[str, Tensor]:
+        """All that one step hands to the next besides the simulation and the generator: the tensors themselves."""
+        return {f"{part}:{name}": value for part, values in self._carried().items() for name, value in values.items()}
+
+    def carry(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from these tensors, themselves; names as in `carried`."""
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {k.removeprefix(name + ":"): v for k, v in tensors.items() if k.startswith(name + ":")}
+
+        self.sensors.carry(part("sensors"))
+        self.states, self._previous, self._memory = part("state"), part("previous"), part("memory")
+        self._driven, self.measured = part("driven"), part("measured")
+        self.episode = _Episode(**part("episode"))
         if self._action_line is not None:
-            parts["action_line"] = {"samples": self._action_line.samples, "delay": self._action_line.delay}
-        return {f"{part}:{name}": value.clone() for part, values in parts.items() for name, value in values.items()}
+            self._action_line.carry(part("action_line"))
+
+    @override
+    def snapshot(self) -> dict[str, Tensor]:
+        saved = {f"sim:{name}": value for name, value in self.sim.snapshot().items()}
+        saved |= {"generator": self._generator.get_state(), "level": self.level, **self.carried}
+        return {name: value.clone() for name, value in saved.items()}
 
     @override
     def restore(self, snapshot: Mapping[str, Tensor]) -> None:
         """Continue bit for bit on a CPU."""
-
-        def part(name: str) -> dict[str, Tensor]:
-            return {k.removeprefix(name + ":"): v.clone() for k, v in snapshot.items() if k.startswith(name + ":")}
-
-        self.sim.restore(part("sim"))
-        self.sensors.restore(part("sensors"))
-        self.states, self._previous, self._memory = part("state"), part("previous"), part("memory")
-        self._driven, self.measured = part("driven"), part("measured")
-        self.episode = _Episode(**part("episode"))
-        other = part("other")
-        self._generator.set_state(other["generator"])
-        self.level = other["level"]
-        if self._action_line is not None:
-            line = part("action_line")
-            self._action_line.samples, self._action_line.delay = line["samples"], line["delay"]
-
-
-def _put(tensors: dict[str, Tensor], rows: Tensor, values: Mapping[str, Tensor]) -> None:
-    """Replace some rows; in new tensors, since the old ones may belong to a transition that was handed out."""
-    for name, fresh in values.items():
-        tensors[name] = tensors[name].index_copy(0, rows, fresh.to(tensors[name].dtype))
+        self.sim.restore({k.removeprefix("sim:"): v for k, v in snapshot.items() if k.startswith("sim:")})
+        self.carry({name: snapshot[name].to(value.device).clone() for name, value in self.carried.items()})
+        self._generator.set_state(snapshot["generator"].cpu())
+        self.level.copy_(snapshot["level"])

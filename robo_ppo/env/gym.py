@@ -98,7 +98,6 @@ class GymEnvironment(ForeignEnvironment):
         self.term_names = ("reward",)
         self.outcome_names = (TERMINATED, TIMEOUT)
         self.level = torch.ones(())
-        self.broken_worlds = []
         self._resumed = 0
         self._totals = self._no_totals()
 

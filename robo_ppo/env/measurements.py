@@ -22,6 +22,7 @@ from robo_ppo.env.rotations import perturb
 from robo_ppo.env.scenes import Columns
 from robo_ppo.env.signals import Quantity
 from robo_ppo.errors import UserError
+from robo_ppo.sim.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,18 @@ class DelayLine:
         fraction = (self.delay - newer).unsqueeze(1)
         return torch.lerp(self.samples[newer, self._rows], self.samples[older, self._rows], fraction)
 
-    def begin(self, rows: Tensor, sample: Tensor, delay: Tensor) -> None:
-        """Fill the past of some environments with their first sample (k, d)."""
-        self.samples[:, rows] = sample
-        self.delay[rows] = delay
+    def begin(self, rows: Rows, sample: Tensor, delay: Tensor) -> None:
+        """Fill the past of some environments with their first sample (len(rows), d)."""
+        rows.write(self.samples, sample.expand(len(self.samples), *sample.shape), dim=1)
+        rows.write(self.delay, delay)
+
+    def carried(self) -> dict[str, Tensor]:
+        """What one step hands to the next."""
+        return {"samples": self.samples, "delay": self.delay}
+
+    def carry(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from these tensors, themselves."""
+        self.samples, self.delay = tensors["samples"], tensors["delay"]
 
 
 class Sensors:
@@ -118,42 +127,43 @@ class Sensors:
         return measured
 
     def begin(
-        self, rows: Tensor, true: Mapping[str, Tensor], draws: Mapping[str, Tensor], generator: torch.Generator
+        self, rows: Rows, true: Mapping[str, Tensor], draws: Mapping[str, Tensor], generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """First samples of some environments' new episodes, from true values (k, *shape) and the bank's columns."""
-        self.bias[rows] = draws["sensors.bias"] * self._bias_std
-        measured = self._disturb(true, self.bias[rows], generator)
+        """First samples of some environments' new episodes, from true values and the bank's columns."""
+        bias = draws["sensors.bias"] * self._bias_std
+        rows.write(self.bias, bias)
+        measured = self._disturb(true, bias, generator)
         for m in self.layout:
             sample = _flat(measured[m.name])
             if m.name in self.lines:
                 low, high = (limit / self._control_period for limit in m.errors.delay)
                 self.lines[m.name].begin(rows, sample, low + (high - low) * draws[f"sensors.delay.{m.name}"])
             if m.name in self.held:
-                self.held[m.name][rows] = sample
+                rows.write(self.held[m.name], sample)
         return measured
 
-    def tell(self, rows: Tensor, samples: Mapping[str, Tensor]) -> None:
+    def tell(self, rows: Rows, samples: Mapping[str, Tensor]) -> None:
         """Forget the past of some measurements in some environments: what the vehicle is told is new from now on."""
         for name, sample in samples.items():
             flat = _flat(sample)
             if name in self.lines:
-                self.lines[name].begin(rows, flat, self.lines[name].delay[rows])
+                self.lines[name].begin(rows, flat, rows.take(self.lines[name].delay))
             if name in self.held:
-                self.held[name] = self.held[name].index_copy(0, rows, flat)
+                self.held[name] = rows.put(self.held[name], flat)
 
-    def snapshot(self) -> dict[str, Tensor]:
-        """All that the next sample depends on."""
-        saved = {"bias": self.bias}
+    def carried(self) -> dict[str, Tensor]:
+        """All that the next sample depends on: the tensors themselves."""
+        tensors = {"bias": self.bias} | {f"held/{name}": values for name, values in self.held.items()}
         for name, line in self.lines.items():
-            saved |= {f"samples/{name}": line.samples, f"delay/{name}": line.delay}
-        return {name: value.clone() for name, value in (saved | {f"held/{n}": v for n, v in self.held.items()}).items()}
+            tensors |= {f"{field}/{name}": values for field, values in line.carried().items()}
+        return tensors
 
-    def restore(self, saved: Mapping[str, Tensor]) -> None:
-        """Continue from a snapshot."""
-        self.bias = saved["bias"].clone()
+    def carry(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from these tensors, themselves."""
+        self.bias = tensors["bias"]
         for name, line in self.lines.items():
-            line.samples, line.delay = saved[f"samples/{name}"].clone(), saved[f"delay/{name}"].clone()
-        self.held = {name: saved[f"held/{name}"].clone() for name in self.held}
+            line.carry({field: tensors[f"{field}/{name}"] for field in line.carried()})
+        self.held = {name: tensors[f"held/{name}"] for name in self.held}
 
     def _disturb(self, true: Mapping[str, Tensor], bias: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         samples = {m.name: true[m.name] for m in self.layout}

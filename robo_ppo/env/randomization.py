@@ -16,6 +16,7 @@ from robo_ppo.env.robot import Parameter
 from robo_ppo.env.scenes import Columns
 from robo_ppo.env.signals import State
 from robo_ppo.errors import UserError, did_you_mean
+from robo_ppo.sim.rows import Rows
 from robo_ppo.sim.simulation import Simulation
 
 
@@ -65,7 +66,7 @@ class Randomization:
                 self._nominal[scale.field] = nominal
                 self._scaled.setdefault(scale.field, []).append((f"model.{name}", mask))
 
-    def apply(self, sim: Simulation, rows: Tensor, columns: Mapping[str, Tensor]) -> None:
+    def apply(self, sim: Simulation, rows: Rows, columns: Mapping[str, Tensor]) -> None:
         """Scale the model of some worlds by the drawn factors."""
         for field, scaled in self._scaled.items():
             values = self._nominal[field]

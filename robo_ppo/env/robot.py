@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import mujoco
 from torch import Tensor
 
+from robo_ppo.env.constants import constant
 from robo_ppo.env.signals import State
 
 
@@ -42,7 +43,7 @@ class ActionInterface:
         return (command - lower) / (0.5 * (upper - lower)) - 1.0
 
     def _bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        return like.new_tensor(self.lower), like.new_tensor(self.upper)
+        return constant(self.lower, like), constant(self.upper, like)
 
 
 @dataclass(frozen=True)

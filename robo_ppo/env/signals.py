@@ -226,7 +226,8 @@ def _failure(step: Signal, values: Mapping[str, Tensor], error: Exception) -> Us
     if "meta" in reason and any(values[name].is_meta for name in step.inputs):
         # Nothing is wrong with its numbers: there are none.
         reason = (
-            f"a tensor that it makes is not where its signals are; make it with {step.inputs[0]}.new_tensor(…)"
+            f"a tensor that it makes is not where its signals are; make it with constant(…, {step.inputs[0]}), of "
+            "robo_ppo.env.constants"
             if "expected device" in reason
             else "it looks at single numbers, but all environments are computed at once; use torch.where"
         )

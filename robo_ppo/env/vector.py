@@ -7,7 +7,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -73,7 +73,11 @@ class Totals:
     steps: Tensor
     outcomes: dict[str, Tensor]
     terms: Tensor
-    broken: int = 0
+    broken: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    def tensors(self) -> list[Tensor]:
+        """All of them."""
+        return [self.episodes, self.returns, self.steps, *self.outcomes.values(), self.terms, self.broken]
 
 
 class VectorEnvironment(ABC):
@@ -88,8 +92,7 @@ class VectorEnvironment(ABC):
     outcome_names: tuple[str, ...]  # how an episode can end
     max_episode_steps: int
     measured: dict[str, Tensor]  # what the policy's interface measures now, by name
-    level: Tensor  # of the curriculum, in [0, 1]
-    broken_worlds: list[BrokenWorld]
+    level: Tensor  # of the curriculum, in [0, 1]; changed in place
     score: Score = "success"  # what tells a good policy from a bad one, the mean over episodes
 
     @property
@@ -111,6 +114,10 @@ class VectorEnvironment(ABC):
     @abstractmethod
     def take_totals(self) -> Totals:
         """Sums over the episodes that ended since the last call."""
+
+    def take_broken_world(self) -> BrokenWorld | None:
+        """The first world that broke since the last call, if one did."""
+        return None
 
     @abstractmethod
     def unfinished_terms(self) -> Tensor:

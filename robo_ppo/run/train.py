@@ -37,6 +37,7 @@ from robo_ppo.run.episodes import run_episodes
 from robo_ppo.run.folder import find, load_config, parse_config
 from robo_ppo.run.metrics import MetricsLog, Progress
 
+_DUMPS = 8  # broken worlds that one rank keeps in a run
 _UNHARMED = "the last checkpoint is unharmed"
 
 
@@ -94,7 +95,7 @@ class Trainer:
         self.last_validation: float | None = None
         self._recent = torch.zeros(2)  # episodes and successes since the curriculum last looked
         curriculum = config.task.curriculum
-        self.environment.level = torch.tensor(curriculum.start)
+        self.environment.level.fill_(curriculum.start)
         self.observation = self.environment.reset()
         self._signal: str | None = None
         self._dumped = 0
@@ -221,16 +222,17 @@ class Trainer:
         self._recent += torch.stack((totals.episodes, totals.outcomes[SUCCESS]))
         if self._recent[0] >= self.config.num_envs:
             if self._recent[1] / self._recent[0] > curriculum.success:
-                self.environment.level = (self.environment.level + curriculum.step).clamp(max=1.0)
+                self.environment.level.add_(curriculum.step).clamp_(max=1.0)
             self._recent.zero_()
 
     def _dump_broken_worlds(self) -> None:
-        """Keep the first few worlds that became non-finite, for replay, and say so."""
-        for world in self.environment.broken_worlds[self._dumped :]:
+        """Keep a world that became non-finite in this iteration, for replay, and say so; a few in all."""
+        world = self.environment.take_broken_world() if self._dumped < _DUMPS else None
+        if world is not None:
             path = self.folder / "broken_worlds" / f"episode_{world.episode}_step_{world.step}.pt"
             checkpoint.write(path, dataclasses.asdict(world))
             print(f"\na world became non-finite in {world.first_field}, in step {world.step} of its episode: {path}")
-        self._dumped = len(self.environment.broken_worlds)
+            self._dumped += 1
 
     def _row(self, statistics: Statistics, totals: Totals, validation: float | None) -> dict[str, float]:
         episodes = float(totals.episodes)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from robo_ppo.env.constants import constant
 from robo_ppo.env.distances import inside_box
 from robo_ppo.env.scenes import Columns
 from robo_ppo.env.shapes import Shape
@@ -94,8 +95,8 @@ class RoomTask(Task):
     def room_clearance(self, position: Tensor) -> Tensor:
         """Distance from the vehicle's sphere to the nearest wall, floor or ceiling (n,)."""
         length, width, height = self.settings.room
-        lower = position.new_tensor([-length / 2, -width / 2, 0.0])
-        upper = position.new_tensor([length / 2, width / 2, height])
+        lower = constant((-length / 2, -width / 2, 0.0), position)
+        upper = constant((length / 2, width / 2, height), position)
         return inside_box(position, lower, upper) - self.robot.radius
 
     @signal(unit="m")
@@ -116,7 +117,7 @@ class RoomTask(Task):
     @signal()
     def bounds(self, position: Tensor) -> Tensor:
         """Contact with a wall (n,)."""
-        half = position.new_tensor(self.settings.room[:2]) / 2 - self.robot.radius
+        half = constant(self.settings.room[:2], position) / 2 - self.robot.radius
         return (position[:, :2].abs() > half).any(1)
 
     @signal()

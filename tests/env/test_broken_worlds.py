@@ -7,10 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from robo_ppo.env.environment import Environment
+from robo_ppo.sim.rows import Rows
 from tests.env import by_hand
 from tests.env.toy import actions, close, environment, rollout
 
 N = 16
+
+
+def only(env: Environment, row: int) -> Rows:
+    return env.sim.rows(torch.arange(env.num_envs) == row)
 
 
 def test_a_broken_world_is_contained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,8 +25,7 @@ def test_a_broken_world_is_contained(tmp_path: Path, monkeypatch: pytest.MonkeyP
     env.reset(), twin.reset()  # pyright: ignore[reportUnusedExpression]
     rollout(env, range(5))
     rollout(twin, range(5))
-    row = torch.tensor([3])
-    env.sim.write("qvel", torch.full((1, 1), torch.inf), row)
+    env.sim.write("qvel", torch.full((1, 1), torch.inf), only(env, 3))
     # The drag was computed before; what breaks is the world, within the step.
     t, undisturbed = env.step(actions(5)), twin.step(actions(5))
     others = [i for i in range(N) if i != 3]
@@ -48,7 +53,8 @@ def test_a_broken_world_is_contained(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert totals.broken == 1
     assert float(totals.outcomes["broken"]) == 1.0
     assert float(totals.episodes) == sum(float(count) for count in totals.outcomes.values())
-    (dumped,) = env.broken_worlds
+    dumped = env.take_broken_world()
+    assert dumped is not None and env.take_broken_world() is None
     assert (dumped.episode, dumped.step) == (3, 5)
     assert dumped.first_field in ("qpos", "qvel")
     # As it was before the step, the velocity that broke it included, so that the step can be replayed.
@@ -66,11 +72,11 @@ def test_a_broken_world_can_be_replayed(monkeypatch: pytest.MonkeyPatch) -> None
         unstopped.step(actions(step), restart=False)
     # What is taken for the end of the world lies just beyond what the first steps reach.
     reached = [max(1.0, *(float(value.abs().max()) for value in state.values())) for state in flown]
-    monkeypatch.setattr("robo_ppo.env.environment.LARGEST", 1.001 * max(reached[:3]))
+    monkeypatch.setattr("robo_ppo.env.broken.LARGEST", 1.001 * max(reached[:3]))
     for step in range(40):
         env.step(actions(step), restart=False)
-    dumped = env.broken_worlds[0]
-    assert dumped.step >= 2
+    dumped = env.take_broken_world()
+    assert dumped is not None and dumped.step >= 2
 
     untouched = environment(N)
     untouched.reset()
@@ -95,7 +101,8 @@ def test_an_action_that_is_not_a_number_is_contained() -> None:
     assert t.terminated[2]
     for group in (t.observation, t.final_observation, {"reward": t.reward}):
         assert all(torch.isfinite(value).all() for value in group.values())
-    assert env.broken_worlds[0].first_field == "ctrl"
+    dumped = env.take_broken_world()
+    assert dumped is not None and dumped.first_field == "ctrl"
     assert all(torch.isfinite(value).all() for value in env.step(actions(1)).observation.values())
 
 
@@ -103,18 +110,20 @@ def test_a_state_beyond_all_measure_is_broken_too() -> None:
     """MuJoCo calls it unstable from 1e10 on; a reward of that size would spoil the learning just as NaN does."""
     env = environment(N)
     env.reset()
-    env.sim.write("qvel", torch.full((1, 1), 1e20), torch.tensor([6]))
+    env.sim.write("qvel", torch.full((1, 1), 1e20), only(env, 6))
     t = env.step(actions(0))
     assert t.valid.tolist() == [i != 6 for i in range(N)]
     assert t.reward.abs().max() < 10.0
 
 
-def test_many_broken_worlds_are_counted_and_a_few_are_kept() -> None:
+def test_many_broken_worlds_are_counted_and_the_first_is_kept() -> None:
     env = environment(N)
     env.reset()
     env.sim.write("qpos", torch.full((N, 1), torch.nan))
     t = env.step(actions(0))
     assert not t.valid.any() and t.terminated.all()
     assert env.take_totals().broken == N
-    assert 1 <= len(env.broken_worlds) <= N
+    dumped = env.take_broken_world()
+    assert dumped is not None and dumped.episode == 0
+    assert env.take_broken_world() is None
     assert torch.isfinite(env.step(actions(1)).reward).all()

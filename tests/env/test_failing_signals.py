@@ -59,7 +59,7 @@ def line_of(function: Callable[..., Tensor], offset: int) -> str:
         (with_a_mistake, "fails on position (3, 3), last_action (3, 4): RuntimeError: ", line_of(added, 2)),
         (misspelt, "fails on position (3, 3): NameError: name 'frist' is not defined", line_of(misspelt, 2)),
         (branching, "all environments are computed at once; use torch.where", line_of(branching, 1)),
-        (constant, "not where its signals are; make it with position.new_tensor(…)", line_of(constant, 2)),
+        (constant, "not where its signals are; make it with constant(…, position)", line_of(constant, 2)),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )

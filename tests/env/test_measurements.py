@@ -14,6 +14,7 @@ from robo_ppo.config import MeasurementConfig
 from robo_ppo.env.measurements import DelayLine, Measured, Sensors, scaled
 from robo_ppo.env.signals import Quantity
 from robo_ppo.errors import UserError
+from robo_ppo.sim.rows import IndexRows, Rows
 
 CPU = torch.device("cpu")
 PERIOD = 0.02
@@ -31,6 +32,13 @@ def sensors(num_envs: int = N, **errors: MeasurementConfig) -> Sensors:
     return Sensors(layout, PERIOD, num_envs, CPU)
 
 
+def rows(num_envs: int, *indices: int) -> Rows:
+    """The given rows; without any, all."""
+    mask = torch.zeros(num_envs, dtype=torch.bool)
+    mask[list(indices) or slice(None)] = True
+    return IndexRows(mask)
+
+
 def columns(of: Sensors, num_envs: int = N, seed: int = 0) -> dict[str, Tensor]:
     drawn: dict[str, Tensor] = {}
     for name, draw in of.draws().items():
@@ -40,7 +48,7 @@ def columns(of: Sensors, num_envs: int = N, seed: int = 0) -> dict[str, Tensor]:
 
 
 def begin(of: Sensors, true: dict[str, Tensor], generator: torch.Generator, num_envs: int = N) -> dict[str, Tensor]:
-    return of.begin(torch.arange(num_envs), true, columns(of, num_envs), generator)
+    return of.begin(rows(num_envs), true, columns(of, num_envs), generator)
 
 
 def test_perfect_sensors_tell_the_truth_bit_for_bit() -> None:
@@ -77,13 +85,11 @@ def test_bias_is_constant_in_an_episode_and_differs_between_them() -> None:
     assert torch.equal(of.read(true, generator)["position"], first)
     assert torch.equal(of.read(true, generator)["ranges"], true["ranges"])
     assert float(first.std()) == pytest.approx(0.2, rel=0.05)
-    rows = torch.tensor([1, 3])
-    drawn = {name: values[rows] for name, values in columns(of, seed=1).items()}
-    of.begin(rows, {name: values[rows] for name, values in true.items()}, drawn, generator)
+    some = rows(N, 1, 3)
+    of.begin(some, some.take_all(true), some.take_all(columns(of, seed=1)), generator)
     again = of.read(true, generator)["position"]
-    assert not torch.isclose(again[rows], first[rows]).any()
-    others = torch.ones(N, dtype=torch.bool).index_fill(0, rows, False)
-    assert torch.equal(again[others], first[others])
+    assert not torch.isclose(some.take(again), some.take(first)).any()
+    assert torch.equal(again[~some.mask], first[~some.mask])
 
 
 def test_a_rotation_is_turned_by_the_stated_angle_and_stays_one() -> None:
@@ -132,7 +138,7 @@ def test_dropout_repeats_what_was_last_seen() -> None:
 @pytest.mark.parametrize("steps", [0.0, 1.0, 2.0, 3.0])
 def test_a_delay_of_whole_steps_is_a_shift(steps: float) -> None:
     line = DelayLine(2, 1, 3.0, CPU)
-    line.begin(torch.arange(2), torch.tensor([[10.0], [20.0]]), torch.full((2,), steps))
+    line.begin(rows(2), torch.tensor([[10.0], [20.0]]), torch.full((2,), steps))
     told = [line.push(torch.tensor([[float(t)], [-float(t)]])) for t in range(1, 8)]
     shift = int(steps)
     for t, sample in enumerate(told, start=1):
@@ -145,7 +151,7 @@ def test_a_delay_between_steps_is_interpolated(first: float, second: float) -> N
     """On a ramp, linear interpolation is exact, and each environment has its own delay."""
     line = DelayLine(2, 2, 2.5, CPU)
     delay = torch.tensor([first, second])
-    line.begin(torch.arange(2), torch.zeros(2, 2), delay)
+    line.begin(rows(2), torch.zeros(2, 2), delay)
     told = torch.zeros(0)
     for t in range(1, 8):
         told = line.push(torch.tensor([[t, 2.0 * t], [t, -3.0 * t]]))
@@ -155,10 +161,10 @@ def test_a_delay_between_steps_is_interpolated(first: float, second: float) -> N
 
 def test_beginning_anew_forgets_the_past_of_those_rows_alone() -> None:
     line = DelayLine(3, 1, 2.0, CPU)
-    line.begin(torch.arange(3), torch.zeros(3, 1), torch.tensor([2.0, 2.0, 2.0]))
+    line.begin(rows(3), torch.zeros(3, 1), torch.tensor([2.0, 2.0, 2.0]))
     for t in (1.0, 2.0, 3.0):
         line.push(torch.full((3, 1), t))
-    line.begin(torch.tensor([1]), torch.tensor([[50.0]]), torch.tensor([1.0]))
+    line.begin(rows(3, 1), torch.tensor([[50.0]]), torch.tensor([1.0]))
     assert line.push(torch.full((3, 1), 4.0)).flatten().tolist() == [2.0, 50.0, 2.0]
     assert line.push(torch.full((3, 1), 5.0)).flatten().tolist() == [3.0, 4.0, 3.0]
 
@@ -230,9 +236,9 @@ def test_a_snapshot_continues_exactly() -> None:
     begin(one, true(0), generator, 20)
     for step in range(1, 5):
         one.read(true(step), generator)
-    saved, state = one.snapshot(), generator.get_state()
+    saved, state = {name: value.clone() for name, value in one.carried().items()}, generator.get_state()
     expected = [one.read(true(step), generator) for step in range(5, 10)]
-    other.restore(saved)
+    other.carry(saved)
     generator.set_state(state)
     for step in range(5, 10):
         found = other.read(true(step), generator)

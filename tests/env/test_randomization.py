@@ -38,8 +38,8 @@ def test_a_factor_acts_as_the_same_change_of_the_model(action: str, parameter: s
     randomization.prepare(sim)
     for factors in (torch.tensor([1.9, 0.6, 1.1]), torch.tensor(FACTORS)):
         for row in range(len(FACTORS)):
-            rows = torch.tensor([row])
-            randomization.apply(sim, rows, {f"model.{parameter}": factors[rows]})
+            only = sim.rows(torch.arange(len(FACTORS)) == row)
+            randomization.apply(sim, only, {f"model.{parameter}": only.take(factors)})
     models = [robot.spec().compile() for _ in FACTORS]
     data = [mujoco.MjData(model) for model in models]
     for model, factor in zip(models, FACTORS, strict=True):
@@ -64,7 +64,7 @@ def test_several_parameters_of_one_field_multiply() -> None:
     sim = MujocoCpu(robot.spec().compile(), 3, 1)
     randomization.prepare(sim)
     columns = {"model.mass": torch.tensor([1.5]), "model.motor_gain": torch.tensor([0.8])}
-    randomization.apply(sim, torch.tensor([1]), columns)
+    randomization.apply(sim, sim.rows(torch.arange(3) == 1), columns)
     changed, untouched = sim.world(1)[0], sim.world(2)[0]
     np.testing.assert_allclose(changed.body_mass, 1.5 * untouched.body_mass)
     np.testing.assert_allclose(changed.body_inertia, 1.5 * untouched.body_inertia)

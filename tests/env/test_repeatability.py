@@ -43,7 +43,7 @@ def test_a_snapshot_continues_bit_for_bit(fresh: bool) -> None:
     env = noisy()
     env.reset()
     rollout(env, range(25))
-    env.level = torch.tensor(0.25)
+    env.level.fill_(0.25)
     saved = env.snapshot()
     kept = {name: value.clone() for name, value in saved.items()}
     measured = {name: value.clone() for name, value in env.measured.items()}

@@ -79,13 +79,14 @@ def test_metrics_are_those_of_the_recorded_flights(pilot: Act) -> None:
 def test_a_broken_world_ends_its_episode_alone(pilot: Act) -> None:
     environment = environment_of(8)
     usual = run_episodes(environment, pilot, traced=8)
+    third = environment.sim.rows(torch.arange(8) == 3)
     steps = 0
 
     def breaking(observation: Observation) -> Tensor:
         nonlocal steps
         steps += 1
         if steps == 30:
-            environment.sim.write("qvel", torch.full((1, 6), float("nan")), torch.tensor([3]))
+            environment.sim.write("qvel", torch.full((1, 6), float("nan")), third)
         return pilot(observation)
 
     flown = run_episodes(environment, breaking, traced=8)

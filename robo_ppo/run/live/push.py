@@ -18,7 +18,9 @@ def push(sim: Simulation, direction: Direction, speed: float) -> None:
     root = root_body(model)
     impulse = float(model.body_subtreemass[root]) * speed * _vector(direction, data.xmat[root].reshape(3, 3))
     change = velocity_change(model, data, impulse)
-    sim.write("qvel", torch.from_numpy(data.qvel + change)[None], torch.tensor([0]))
+    first = sim.rows(torch.arange(sim.num_envs, device=sim.device) == 0)
+    qvel = torch.from_numpy(data.qvel + change).to(sim.device)
+    sim.write("qvel", qvel.expand(len(first), -1), first)
 
 
 def root_body(model: mujoco.MjModel) -> int:

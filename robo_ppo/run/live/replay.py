@@ -16,8 +16,9 @@ import mujoco
 import numpy as np
 
 from robo_ppo.config import RunConfig
+from robo_ppo.env.broken import LARGEST, REPLAYED
 from robo_ppo.env.build import build
-from robo_ppo.env.environment import LARGEST, REPLAYED, Environment
+from robo_ppo.env.environment import Environment
 from robo_ppo.env.shapes import Shape
 from robo_ppo.env.vector import BrokenWorld
 from robo_ppo.errors import UserError
@@ -131,7 +132,7 @@ def replay(config: RunConfig, world: BrokenWorld) -> Replay:
     for name, values in own.items():
         if name not in world.state or world.state[name].shape != values[0].shape:
             raise UserError(f"the dump does not fit the task of its run: {name} is missing, or has another size")
-    environment.level = world.state.get("level", environment.level)
+    environment.level.copy_(world.state.get("level", environment.level))
     environment.reset(world.episode)  # for its parameters
     for name in fields:
         environment.sim.write(name, world.state[name][None])

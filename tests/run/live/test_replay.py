@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from robo_ppo.config import RunConfig
+from robo_ppo.env.broken import LARGEST
 from robo_ppo.env.build import build
-from robo_ppo.env.environment import LARGEST, Environment
+from robo_ppo.env.environment import Environment
 from robo_ppo.env.vector import BrokenWorld
 from robo_ppo.errors import UserError
 from robo_ppo.run import checkpoint
@@ -28,7 +29,7 @@ def config() -> RunConfig:
 def started(config: RunConfig, steps: int) -> Environment:
     """The second of two ranks, some steps into its training."""
     environment = build(config, "train", N, rank=1, ranks=2)
-    environment.level = torch.tensor(0.6)
+    environment.level.fill_(0.6)
     environment.reset()
     act(environment, range(steps))
     return environment
@@ -46,7 +47,13 @@ def break_world(environment: Environment, field: str, value: float) -> BrokenWor
     values[4, -1] = value
     environment.sim.write(field, values)
     act(environment, range(99, 100))
-    return environment.broken_worlds[-1]
+    return broken(environment)
+
+
+def broken(environment: Environment) -> BrokenWorld:
+    world = environment.take_broken_world()
+    assert world is not None
+    return world
 
 
 def test_the_same_field_breaks_first(config: RunConfig) -> None:
@@ -68,7 +75,7 @@ def test_an_action_that_is_not_a_number(config: RunConfig) -> None:
     action = torch.zeros(N, 4)
     action[2, 1] = torch.nan
     environment.step(action)
-    (world,) = environment.broken_worlds
+    world = broken(environment)
     replayed = replay(config, world)
     assert replayed.first() == (0, "ctrl") == (0, world.first_field)
     assert replayed.verdict().startswith("ctrl ran away first, before the step: ctrl[1] (roll_rate)")
@@ -77,17 +84,18 @@ def test_an_action_that_is_not_a_number(config: RunConfig) -> None:
 def test_every_substep_is_that_of_the_training(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is taken for the end of the world is set so low that a flight goes on behind it, for a twin to tell."""
     twin, environment = started(config, 12), started(config, 12)
-    fastest = float(twin.sim.bind("qvel").abs().amax(1)[4])
+    fastest = float(twin.sim.bind("qvel").abs().amax())
     act(twin, range(12, 13))
-    monkeypatch.setattr("robo_ppo.env.environment.LARGEST", 0.5 * fastest)
+    monkeypatch.setattr("robo_ppo.env.broken.LARGEST", 0.8 * fastest)
     act(environment, range(12, 13))
-    world = next(world for world in environment.broken_worlds if world.episode == 2 * 4 + 1)
+    world = broken(environment)
+    row = world.episode // 2  # of the second of two ranks
     monkeypatch.undo()
     substeps = replay(config, world).substeps
     assert [substep.number for substep in substeps] == [0, 1, 2, 3, 4]
     # Its mass, motors and drag are those of its episode, and so the twin's.
-    np.testing.assert_allclose(substeps[-1].qpos, twin.sim.bind("qpos")[4], atol=2e-6)
-    found, truth = substeps[-1].largest["qvel"].value, twin.sim.bind("qvel")[4]
+    np.testing.assert_allclose(substeps[-1].qpos, twin.sim.bind("qpos")[row], atol=2e-6)
+    found, truth = substeps[-1].largest["qvel"].value, twin.sim.bind("qvel")[row]
     assert found == pytest.approx(float(truth[truth.abs().argmax()]), rel=1e-4)
     assert substeps[0].largest["qvel"].value != pytest.approx(found, rel=1e-3)
     assert "nothing ran away here" in replay(config, world).verdict()
