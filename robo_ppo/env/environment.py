@@ -39,7 +39,6 @@ from robo_ppo.sim.rows import Rows
 from robo_ppo.sim.simulation import Simulation
 
 
-
 @dataclass(frozen=True)
 class EnvironmentOptions:
     """Numbers that are not the task's own."""

@@ -15,14 +15,10 @@ from typing_extensions import override
 
 from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.sim.rows import IndexRows, Rows
-from robo_ppo.sim.simulation import STATE_FIELDS, Simulation
+from robo_ppo.sim.simulation import STATE_FIELDS, Simulation, lags
 
 _VELOCITY_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL.value)
 _NO_STAGE = int(mujoco.mjtStage.mjSTAGE_NONE.value)
-_ACCELERATION_FIELDS = frozenset(
-    "act_dot actuator_force cacc cfrc_ext cfrc_int qacc qacc_smooth qDeriv qfrc_actuator qfrc_constraint qfrc_smooth "
-    "qH qHDiagInv qLU solver_fwdinv solver_niter solver_nnz".split()
-)
 
 
 class MujocoCpu(Simulation):
@@ -71,10 +67,7 @@ class MujocoCpu(Simulation):
 
     @override
     def lags(self, field: str) -> bool:
-        if field == "sensordata":
-            stages = self.model.sensor_needstage
-            return bool((stages == int(mujoco.mjtStage.mjSTAGE_ACC.value)).any())
-        return field in _ACCELERATION_FIELDS
+        return lags(self.model, field)
 
     @override
     def write(self, field: str, values: Tensor, rows: Rows | None = None) -> None:
@@ -135,6 +128,10 @@ class MujocoCpu(Simulation):
         self._rows[which] = self._default
         for source, shown in self._shown.values():
             shown[which] = source[which].float()
+
+    @override
+    def check(self) -> None:
+        return  # MuJoCo's own buffers grow
 
     @override
     def snapshot(self) -> dict[str, Tensor]:

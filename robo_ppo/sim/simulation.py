@@ -27,6 +27,19 @@ STATE_FIELDS = frozenset(
 )
 """Fields that can be written."""
 
+ACCELERATION_FIELDS = frozenset(
+    "act_dot actuator_force cacc cfrc_ext cfrc_int qacc qacc_smooth qDeriv qfrc_actuator qfrc_constraint qfrc_smooth "
+    "qH qHDiagInv qLU solver_fwdinv solver_niter solver_nnz".split()
+)
+"""Fields of the acceleration stage; a sensor may belong to it too."""
+
+
+def lags(model: mujoco.MjModel, field: str) -> bool:
+    """Whether a field of MuJoCo's is one substep behind the state after a step."""
+    if field == "sensordata":
+        return bool((model.sensor_needstage == int(mujoco.mjtStage.mjSTAGE_ACC.value)).any())
+    return field in ACCELERATION_FIELDS
+
 
 class Simulation(Protocol):
     """Many worlds of one model; see the module's text for the conventions."""
@@ -76,6 +89,13 @@ class Simulation(Protocol):
 
     def reset(self, rows: Rows | None = None) -> None:
         """Put worlds into the model's default state; model fields stay as they are."""
+        ...
+
+    def check(self) -> None:
+        """Raise a `UserError` if something was lost since the last call that the physics should have seen.
+
+        This may wait for the device, so it is called now and then, not in every step.
+        """
         ...
 
     def snapshot(self) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from robo_ppo.sim.mujoco_cpu import MujocoCpu
+from robo_ppo.sim.mujoco_warp import MujocoWarp
 from robo_ppo.sim.simulation import Simulation
 
 # A ball with an arm that falls and rolls: contact, a spring, a servo, a motor with a lag (act), a mocap body.
@@ -68,6 +69,7 @@ class Backend:
 BACKENDS = {
     "mujoco_cpu, 1 thread": Backend(lambda model, num_envs: MujocoCpu(model, num_envs, 1), 0.0),
     "mujoco_cpu, 2 threads": Backend(lambda model, num_envs: MujocoCpu(model, num_envs, 2), 0.0),
+    "mujoco_warp": Backend(MujocoWarp, 2e-4),
 }
 
 
