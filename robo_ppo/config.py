@@ -78,7 +78,9 @@ class SimConfig:
     """The physics back end."""
 
     backend: str = "mujoco_cpu"
-    threads: int = 0  # of the physics in each rank; 0: as many as the rank has
+    threads: int = 0  # mujoco_cpu: of the physics in each rank; 0: as many as the rank has
+    contacts: int = 0  # mujoco_warp: that a world's buffer holds; 0: estimated from the model
+    constraints: int = 0  # mujoco_warp: likewise
 
 
 @dataclass
@@ -167,7 +169,10 @@ class RunConfig:
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     env_id: str = ""  # of task=gymnasium
     seed: int = 0
-    device: str = "cpu"
+    device: str = "auto"  # cpu, cuda or cuda:1; auto: what the physics runs on
+    precision: str = "float32"  # of the learner's matrix products: float32, tf32 or bf16
+    compile: bool = False  # the learner's arithmetic, by torch.compile
+    capture: bool = True  # on a GPU: a control step, and an update, as one CUDA graph each
     num_envs: int = 4096
     ranks: int = 0  # processes that train together; 0: one for each core, four at most
     threads: int = 0  # of each rank, for physics and learning; 0: the cores divided by the ranks
@@ -208,6 +213,13 @@ class PlayConfig(RunConfig):
     port: int = 8080
     open: bool = True  # show the page in the browser
     view: bool = True  # serve a page at all; without one, a dump is printed alone
+
+
+def device_of(config: RunConfig) -> str:
+    """Where a run computes: where its physics does, unless said otherwise."""
+    if config.device != "auto":
+        return config.device
+    return "cuda" if config.sim.backend == "mujoco_warp" else "cpu"
 
 
 def register() -> None:

@@ -119,7 +119,7 @@ class Environment(VectorEnvironment):
         self.observed = tuple(n for n in (*onboard.signals, *critic) for _ in range(torch.Size(shapes[n]).numel()))
         self.observation_sizes = {"policy": onboard.size, "critic": len(self.observed)}
         randomization.prepare(sim)
-        self._generator = torch.Generator(self.device)
+        self.generator = torch.Generator(self.device)
         self._allocate()
 
     def _allocate(self) -> None:
@@ -162,7 +162,7 @@ class Environment(VectorEnvironment):
 
     @override
     def reset(self, first_id: int = 0) -> Observation:
-        self._generator.manual_seed(seed_of("sensors", *self.options.stream, first_id, self.options.rank))
+        self.generator.manual_seed(seed_of("sensors", *self.options.stream, first_id, self.options.rank))
         self.episode.next_id = torch.tensor(first_id, device=self.device)
         everyone = self.sim.rows(torch.ones(self.num_envs, dtype=torch.bool, device=self.device))
         observation = {
@@ -171,7 +171,7 @@ class Environment(VectorEnvironment):
         self._begin(everyone, observation)
         if self.options.random_first_ages:
             self.episode.age = torch.randint(
-                self.options.max_episode_steps, (self.num_envs,), generator=self._generator, device=self.device
+                self.options.max_episode_steps, (self.num_envs,), generator=self.generator, device=self.device
             )
         self.take_totals()
         return observation
@@ -216,7 +216,7 @@ class Environment(VectorEnvironment):
         before, memory = self._previous, self._memory
         self._previous = {PREVIOUS + name: values[name] for name in self._previous_names}
         self._driven = {target: values[name] for target, name in self._drives.items()}
-        self.measured = self.sensors.read(values, self._generator)
+        self.measured = self.sensors.read(values, self.generator)
         final = self._observe(values, fields)
         self.episode.over |= ended
 
@@ -316,7 +316,7 @@ class Environment(VectorEnvironment):
         values = self._graph_to_begin(leaves)
         self._check(self._graph_to_begin, values, rows)
         self._keep(rows, values, self._previous_names)
-        rows.put_all(self.measured, self.sensors.begin(rows, values, columns, self._generator))
+        rows.put_all(self.measured, self.sensors.begin(rows, values, columns, self.generator))
         known = rows.take_all(self.measured) | leaves
         self._write_observation(rows, *self.onboard.begin(known), values, observation)
 
@@ -470,7 +470,7 @@ class Environment(VectorEnvironment):
     @override
     def snapshot(self) -> dict[str, Tensor]:
         saved = {f"sim:{name}": value for name, value in self.sim.snapshot().items()}
-        saved |= {"generator": self._generator.get_state(), "level": self.level, **self.carried}
+        saved |= {"generator": self.generator.get_state(), "level": self.level, **self.carried}
         return {name: value.clone() for name, value in saved.items()}
 
     @override
@@ -478,5 +478,5 @@ class Environment(VectorEnvironment):
         """Continue bit for bit on a CPU."""
         self.sim.restore({k.removeprefix("sim:"): v for k, v in snapshot.items() if k.startswith("sim:")})
         self.carry({name: snapshot[name].to(value.device).clone() for name, value in self.carried.items()})
-        self._generator.set_state(snapshot["generator"].cpu())
+        self.generator.set_state(snapshot["generator"].cpu())
         self.level.copy_(snapshot["level"])

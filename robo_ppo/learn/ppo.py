@@ -2,16 +2,20 @@
 
     ppo = PPO(model, rollout, settings, generator)
     for each iteration:
+        ppo.begin()
         for step in range(horizon):
-            action = ppo.act(step, observation)
+            action = ppo.act(observation)
             transition = environment.step(action)
-            ppo.record(step, transition.reward, …)
+            ppo.record(transition.reward, …)
         statistics = ppo.update(last_observation_of_the_critic)
 
 One iteration is `horizon` steps of every environment, then `epochs` passes over them in shuffled minibatches. The
 learning rate follows the divergence between the old and the new policy, in every minibatch before its step: too far,
 and it falls by a third; not far enough, and it rises by half. Without `target_kl` it is constant, as far as its upper
 bound allows, which the caller may lower on the way. Nothing here writes a file or prints.
+
+`act` and `record` keep what they change in fixed places, so that they can be part of a recorded step; all passes of an
+update over the minibatches are one recorded graph on a GPU (`robo_ppo.learn.replay`).
 """
 
 from collections.abc import Callable
@@ -26,6 +30,7 @@ from robo_ppo.learn.actor_critic import ActorCritic
 from robo_ppo.learn.advantage import ESTIMATORS
 from robo_ppo.learn.flat import FlatParameters
 from robo_ppo.learn.gaussian import DiagonalGaussian
+from robo_ppo.learn.replay import Replayed
 from robo_ppo.learn.rollout import Rollout
 from robo_ppo.learn.surrogate import SURROGATES
 
@@ -81,6 +86,15 @@ class PPOSettings:
                 raise UserError(f"ppo.{name}={getattr(self, name)}; {did_you_mean(getattr(self, name), known)}")
 
 
+@dataclass(frozen=True)
+class Execution:
+    """How the networks are computed; none of it changes what is computed, but for rounding."""
+
+    bf16: bool = False  # matrix products of the update in bfloat16 (autocast); parameters stay in float32
+    compile: bool = False  # the update's arithmetic through torch.compile
+    capture: bool = True  # on a GPU: all passes over the minibatches as one graph
+
+
 class PPOState(TypedDict):
     """What `PPO.state_dict` holds."""
 
@@ -102,7 +116,8 @@ class PPO:
         rollout: Rollout,
         settings: PPOSettings,
         generator: torch.Generator,
-        mean_over_ranks: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+        mean_over_ranks: Callable[[Tensor], Tensor] | None = None,
+        execution: Execution | None = None,
     ) -> None:
         if (rollout.horizon * rollout.num_envs) % settings.minibatches:
             raise UserError(
@@ -116,37 +131,53 @@ class PPO:
         # Actor and critic apart, since the scales of their losses, and so of their gradients, have nothing in common.
         self.parameters = FlatParameters([[*model.actor.parameters(), model.log_std], [*model.critic.parameters()]])
         self.optimizer = torch.optim.Adam(
-            [self.parameters.value], lr=self.learning_rate, eps=settings.adam_eps, fused=True
+            [self.parameters.value],
+            lr=self.learning_rate,
+            eps=settings.adam_eps,
+            fused=True,
+            capturable=device.type == "cuda",
         )
-        self._mean_over_ranks = mean_over_ranks
+        self._mean_over_ranks = mean_over_ranks or (lambda tensor: tensor)
+        self.execution = execution or Execution()
+        self._evaluate = torch.compile(self._losses) if self.execution.compile else self._losses
         self._storage: Batch = {}  # of the shuffled samples, made once
+        self._minibatches: list[Batch] = []
+        self._sums: Statistics = {}  # over the minibatches of an update
+        # Messages between processes cannot be part of the graph.
+        alone = self.execution.capture and mean_over_ranks is None
+        self._all_passes = Replayed(self._learn_everything, device if alone else torch.device("cpu"))
         self.policy_state = model.initial_state(rollout.num_envs)
         self._return = torch.zeros(rollout.num_envs, device=device)  # running discounted return, for reward scaling
         self._return_moments = torch.tensor([0.0, 0.0, 1e-4], dtype=torch.float64, device=device)  # mean, M2, count
 
     @torch.no_grad()
-    def act(self, step: int, observation: dict[str, Tensor]) -> Tensor:
-        """Draw actions (num_envs, action_size) and remember them as step `step` of the rollout."""
+    def begin(self) -> None:
+        """Begin a rollout."""
+        self.rollout.begin()
+        self.rollout.log_std.copy_(self.model.log_std)
+        self.rollout.policy_state = self.policy_state.clone()
+
+    @torch.no_grad()
+    def act(self, observation: dict[str, Tensor]) -> Tensor:
+        """Draw actions (num_envs, action_size) and remember them."""
         rollout, model = self.rollout, self.model
-        if step == 0:
-            rollout.log_std.copy_(model.log_std)
-            rollout.policy_state = self.policy_state.clone()
         normalized = model.normalize(observation)
         for name, values in normalized.items():
-            rollout.observation[name][step] = values
-        distribution, self.policy_state = model.policy(normalized["policy"], self.policy_state)
+            rollout.keep(rollout.observation[name], values)
+        distribution, state = model.policy(normalized["policy"], self.policy_state)
+        self.policy_state.copy_(state)
         action = distribution.sample(self.generator)
-        rollout.action[step] = action
-        rollout.mean[step] = distribution.mean
-        rollout.log_prob[step] = distribution.log_prob(action)
-        rollout.value[step] = model.value(normalized["critic"])
+        rollout.keep(rollout.action, action)
+        rollout.keep(rollout.mean, distribution.mean)
+        rollout.keep(rollout.log_prob, distribution.log_prob(action))
+        rollout.keep(rollout.value, model.value(normalized["critic"]))
         return action
 
     @torch.no_grad()
     def record(
-        self, step: int, reward: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor, final_critic: Tensor
+        self, reward: Tensor, terminated: Tensor, truncated: Tensor, valid: Tensor, final_critic: Tensor
     ) -> None:
-        """Remember what the actions of `step` led to; `final_critic` (num_envs, size) is what the critic saw of it.
+        """Remember what the last actions led to; `final_critic` (num_envs, size) is what the critic saw of it.
 
         With `scale_reward`, ranks call this at the same time.
         """
@@ -154,16 +185,28 @@ class PPO:
         ended = terminated | truncated
         if self.settings.scale_reward:
             reward = reward / self._return_scale(reward, ended)
-        rollout.reward[step] = reward
-        rollout.terminated[step] = terminated
-        rollout.ended[step] = ended
-        rollout.weight[step] = valid.float()
-        # Where an episode goes on, the next step computes this value anyway; `update` takes it from there.
+        rollout.keep(rollout.reward, reward)
+        rollout.keep(rollout.terminated, terminated)
+        rollout.keep(rollout.ended, ended)
+        rollout.keep(rollout.weight, valid.float())
+        rollout.keep(rollout.next_value, self._value_where_cut(truncated, final_critic))
+        self.policy_state *= (~ended).unsqueeze(1)
+        rollout.advance()
+
+    def _value_where_cut(self, truncated: Tensor, final_critic: Tensor) -> Tensor:
+        """Value (num_envs,) of what truncated episodes ended with.
+
+        Where an episode goes on, the next step computes its value anyway, and `update` takes it from there. A CPU
+        computes only what is asked for; another device, all, rather than wait until the host knows how many there are.
+        """
+        normalizer = self.model.normalizer("critic")
+        if truncated.device.type != "cpu":
+            return torch.where(truncated, self.model.value(normalizer(final_critic)), 0.0)
+        values = torch.zeros(len(truncated))
         cut = truncated.nonzero().squeeze(1)
         if len(cut):
-            critic = self.model.normalizer("critic")(final_critic[cut])
-            rollout.next_value[step, cut] = self.model.value(critic)
-        self.policy_state = self.policy_state * (~ended).unsqueeze(1)
+            values[cut] = self.model.value(normalizer(final_critic[cut]))
+        return values
 
     def update(self, last_critic: Tensor) -> Statistics:
         """Learn from the rollout; `last_critic` (num_envs, size) is the critic's observation after its last step.
@@ -186,10 +229,10 @@ class PPO:
             for name in ("policy", "critic"):
                 self.model.normalizer(name).update(batch[name], batch["weight"], self._mean_over_ranks)
 
-        minibatches = self._shuffled(batch)
-        done = [self._learn(minibatch) for _ in range(settings.epochs) for minibatch in minibatches]
-        with torch.no_grad():
-            statistics = {name: torch.stack([step[name] for step in done]).mean() for name in done[0]}
+            self._shuffle(batch)
+        self._all_passes()
+        steps = settings.epochs * settings.minibatches
+        statistics = {name: total / steps for name, total in self._sums.items()}
         statistics |= {
             "explained_variance": explained,
             "learning_rate": self.learning_rate,
@@ -198,35 +241,50 @@ class PPO:
         means = self._mean_over_ranks(torch.stack(list(statistics.values())))
         return dict(zip(statistics, means, strict=True))
 
-    @torch.no_grad()
-    def _shuffled(self, batch: Batch) -> list[Batch]:
-        """The minibatches of all epochs: to copy everything again for each costs time and changes nothing visible."""
+    def _shuffle(self, batch: Batch) -> None:
+        """Lay out the minibatches, the same for all epochs: to copy all again for each changes nothing visible."""
         count = self.settings.minibatches
         order = torch.randperm(len(batch["value"]), generator=self.generator, device=batch["value"].device)
         for name, values in batch.items():
             if name not in self._storage:
                 self._storage[name] = torch.empty_like(values)
             torch.index_select(values, 0, order, out=self._storage[name])
-        parts = {name: storage.chunk(count) for name, storage in self._storage.items()}
-        minibatches = [{name: chunks[number] for name, chunks in parts.items()} for number in range(count)]
-        for part in minibatches:
+        if not self._minibatches:
+            self._storage["share"] = torch.empty_like(batch["weight"])
+            parts = {name: storage.chunk(count) for name, storage in self._storage.items()}
+            self._minibatches = [{name: chunks[number] for name, chunks in parts.items()} for number in range(count)]
+        for part in self._minibatches:
             if self.settings.normalize_advantage == "minibatch":
-                part["advantage"] = standardize(part["advantage"], part["weight"], self._mean_over_ranks)
-            part["share"] = part["weight"] / part["weight"].sum().clamp_min(1.0)
-        return minibatches
+                part["advantage"].copy_(standardize(part["advantage"], part["weight"], self._mean_over_ranks))
+            part["share"].copy_(part["weight"] / part["weight"].sum().clamp_min(1.0))
+
+    def _learn_everything(self) -> None:
+        """All passes over the minibatches; their statistics are summed up in fixed places."""
+        steps = [self._learn(part) for _ in range(self.settings.epochs) for part in self._minibatches]
+        for name in steps[0]:
+            total = torch.stack([step[name] for step in steps]).sum()
+            self._sums.setdefault(name, torch.empty_like(total)).copy_(total)
+
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor, Statistics]:
+        """Loss, divergence from the policy that acted, and statistics of a minibatch."""
+        with torch.autocast(batch["policy"].device.type, torch.bfloat16, enabled=self.execution.bf16):
+            new, _ = self.model.policy(batch["policy"], self.model.initial_state(0))
+            value = self.model.value(batch["critic"])
+        new = DiagonalGaussian(new.mean.float(), new.log_std)
+        loss, statistics = ppo_loss(new, value.float(), batch, self.settings)
+        with torch.no_grad():
+            old = DiagonalGaussian(batch["mean"], self.rollout.log_std)
+            kl = torch.dot(old.kl(new), batch["share"])
+        return loss, kl, statistics
 
     def _learn(self, batch: Batch) -> Statistics:
         """One step of the optimiser, on one minibatch."""
-        settings = self.settings
-        old = DiagonalGaussian(batch["mean"], self.rollout.log_std)
-        new, _ = self.model.policy(batch["policy"], self.model.initial_state(0))
-        value = self.model.value(batch["critic"])
-        loss, statistics = ppo_loss(new, value, batch, settings)
+        loss, kl, statistics = self._evaluate(batch)
         self.parameters.differentiate(loss)
         with torch.no_grad():
-            kl = self._average_over_ranks(torch.dot(old.kl(new), batch["share"]))
+            kl = self._average_over_ranks(kl)
             self._adapt_learning_rate(kl)
-            actor_norm, critic_norm = self.parameters.clip(settings.max_gradient_norm)
+            actor_norm, critic_norm = self.parameters.clip(self.settings.max_gradient_norm)
         self.optimizer.step()
         self.model.bound_std()
         return statistics | {"kl": kl, "actor_gradient_norm": actor_norm, "critic_gradient_norm": critic_norm}
@@ -248,7 +306,7 @@ class PPO:
 
     def _return_scale(self, reward: Tensor, ended: Tensor) -> Tensor:
         """Standard deviation of the discounted return so far, on all ranks together."""
-        self._return = self._return * self.settings.gamma + reward
+        self._return.mul_(self.settings.gamma).add_(reward)
         mean, m2, count = self._return_moments
         batch = self._return.double()
         total = count + len(batch)  # per rank, as the sum of squares: only their ratio counts
@@ -256,8 +314,8 @@ class PPO:
         squares = self._mean_over_ranks(torch.square(batch - batch_mean).sum())
         delta = batch_mean - mean
         m2 = m2 + squares + torch.square(delta) * count * len(batch) / total
-        self._return_moments = torch.stack((mean + delta * len(batch) / total, m2, total))
-        self._return = self._return * (~ended)
+        self._return_moments.copy_(torch.stack((mean + delta * len(batch) / total, m2, total)))
+        self._return *= ~ended
         return torch.sqrt(m2 / total + 1e-8).float()
 
     def state_dict(self) -> PPOState:
@@ -279,9 +337,10 @@ class PPO:
         self.learning_rate.copy_(saved["learning_rate"])
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        self.generator.set_state(saved["generator"])
-        self.policy_state = saved["policy_state"]
-        self._return, self._return_moments = saved["running_return"], saved["return_moments"]
+        self.generator.set_state(saved["generator"].cpu())
+        self.policy_state.copy_(saved["policy_state"])
+        self._return.copy_(saved["running_return"])
+        self._return_moments.copy_(saved["return_moments"])
 
 
 def ppo_loss(new: DiagonalGaussian, value: Tensor, batch: Batch, settings: PPOSettings) -> tuple[Tensor, Statistics]:

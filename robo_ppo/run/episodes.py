@@ -10,6 +10,7 @@ from torch import Tensor
 from robo_ppo.env.environment import Environment
 from robo_ppo.env.task import SUCCESS
 from robo_ppo.env.vector import Observation, VectorEnvironment
+from robo_ppo.run.stepper import Stepper
 from robo_ppo.run.trace import EpisodeTrace
 
 Act = Callable[[Observation], Tensor]
@@ -40,7 +41,7 @@ class Episodes:
 @torch.no_grad()
 def run_episodes(
     environment: VectorEnvironment,
-    act: Act,
+    act: Act | Stepper,
     *,
     begin: Callable[[], None] | None = None,
     first_id: int = 0,
@@ -48,23 +49,24 @@ def run_episodes(
 ) -> Episodes:
     """Run one episode in every environment, from the ids `first_id` on, and record the first `traced` of them.
 
-    `begin` is called before the first step (to forget a policy's state). Metrics need an environment that was built
-    to be `recorded`, traces moreover one of our own. A step that broke its world counts for neither: what it left is no
-    flight.
+    With a `Stepper` of these environments, a GPU replays its graph. `begin` is called before the first step (to forget
+    a policy's state). Metrics need an environment that was built to be `recorded`, traces moreover one of our own. A
+    step that broke its world counts for neither: what it left is no flight.
     """
     if begin is not None:
         begin()
-    observation = environment.reset(first_id)
-    n = environment.num_envs
-    ids = environment.episode_ids()
-    running = torch.ones(n, dtype=torch.bool)
-    steps = torch.zeros(n, dtype=torch.int64)
-    returns = torch.zeros(n, dtype=torch.float64)
+    stepper = act if isinstance(act, Stepper) else Stepper(environment, act, restart=False, capture=False)
+    stepper.place(environment.reset(first_id))
+    n, device = environment.num_envs, environment.device
+    ids = environment.episode_ids().cpu()
+    running = torch.ones(n, dtype=torch.bool, device=device)
+    steps = torch.zeros(n, dtype=torch.int64, device=device)
+    returns = torch.zeros(n, dtype=torch.float64, device=device)
     outcome = np.full(n, "timeout", dtype=object)
     tracer = _Tracer(environment, traced) if traced and isinstance(environment, Environment) else None
     metrics = _Metrics(environment) if _computes_metrics(environment) else None
     for _ in range(environment.max_episode_steps):
-        transition = environment.step(act(observation), restart=False)
+        transition = stepper.step()
         ended = (transition.terminated | transition.truncated) & running
         steps += running
         sound = running & transition.valid
@@ -75,14 +77,13 @@ def run_episodes(
             tracer.add(transition.values, sound)
         if bool(ended.any()):
             for name, mask in environment.outcomes(transition).items():
-                outcome[(mask & ended).numpy()] = name
+                outcome[(mask & ended).cpu().numpy()] = name
             running &= ~ended
             if not bool(running.any()):
                 break
-        observation = transition.observation
     found = metrics.results() if metrics is not None else {}
     traces = tracer.traces(ids.tolist(), outcome) if tracer is not None else []
-    return Episodes(ids.numpy(), outcome, steps.numpy(), returns.numpy(), found, traces)
+    return Episodes(ids.numpy(), outcome, steps.cpu().numpy(), returns.cpu().numpy(), found, traces)
 
 
 def joined(parts: Sequence[Episodes], count: int) -> Episodes:
@@ -111,8 +112,10 @@ class _Metrics:
 
     def __init__(self, environment: VectorEnvironment) -> None:
         self._metrics = environment.metrics()
-        n = environment.num_envs
-        self._values = {name: torch.full((n,), _START[metric.reduce]) for name, metric in self._metrics.items()}
+        n, device = environment.num_envs, environment.device
+        self._values = {
+            name: torch.full((n,), _START[metric.reduce], device=device) for name, metric in self._metrics.items()
+        }
 
     def add(self, values: dict[str, Tensor], running: Tensor) -> None:
         for name, metric in self._metrics.items():
@@ -126,7 +129,7 @@ class _Metrics:
             self._values[name] = torch.where(running, reduced, so_far)
 
     def results(self) -> dict[str, np.ndarray]:
-        return {name: values.numpy() for name, values in self._values.items()}
+        return {name: values.cpu().numpy() for name, values in self._values.items()}
 
 
 class _Tracer:
@@ -144,11 +147,11 @@ class _Tracer:
 
     def add(self, values: dict[str, Tensor], running: Tensor) -> None:
         self._add_row(values)
-        self._lengths += running[: self._count].numpy()
+        self._lengths += running[: self._count].cpu().numpy()
 
     def _add_row(self, values: dict[str, Tensor]) -> None:
         names = (*self._wanted(), "qpos", *self._environment.states)
-        self._rows.append({name: values[name][: self._count].numpy().copy() for name in names})
+        self._rows.append({name: values[name][: self._count].cpu().numpy().copy() for name in names})
 
     def traces(self, ids: Sequence[int], outcome: np.ndarray) -> list[EpisodeTrace]:
         task, environment = self._environment.task, self._environment

@@ -7,7 +7,6 @@ Every id is flown and counted once, and its start, scene and parameters depend o
 episodes give the same numbers again.
 """
 
-import dataclasses
 import json
 import math
 import sys
@@ -37,7 +36,7 @@ from robo_ppo.run.metrics import read_rows
 from robo_ppo.run.plots import learning_curves, returns, trajectories
 from robo_ppo.run.rendering import RenderingUnavailable, choose_gl
 from robo_ppo.run.report import write_report
-from robo_ppo.run.resolve import cores
+from robo_ppo.run.resolve import on_cpu
 from robo_ppo.run.summary import summarize, table
 from robo_ppo.run.trace import EpisodeTrace
 from robo_ppo.run.video import film, write_film
@@ -143,8 +142,7 @@ def fly(config: RunConfig, bundle: Bundle, options: Options) -> Flown:
 
 
 def _fly(config: RunConfig, bundle: Bundle, options: Options) -> Flown:
-    # Training shares the cores among its ranks; here they are all free, and the physics is the same on any number.
-    config = dataclasses.replace(config, sim=dataclasses.replace(config.sim, threads=cores()))
+    config = on_cpu(config)
     at_once = affordable(config, min(options.episodes, AT_ONCE))
     flights = make_environment(config, options.split, at_once, episodes=options.episodes, recorded=True)
     with closing(flights) as environment:

@@ -12,7 +12,7 @@ from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
 from robo_ppo.run import loggers
 from robo_ppo.run.output import program
-from robo_ppo.run.resolve import check, resolved
+from robo_ppo.run.resolve import check, on_cpu, resolved
 
 if TYPE_CHECKING:
     from robo_ppo.export.bundle import Bundle
@@ -84,7 +84,7 @@ def export(config: RunConfig, folder: Path, steps: int) -> "Bundle":
     from robo_ppo.run.train import load_model, make_model
 
     flights = affordable(config, _GOLDEN_FLIGHTS)
-    environment = make_environment(config, "validation", flights, episodes=flights)
+    environment = make_environment(on_cpu(config), "validation", flights, episodes=flights)
     model = make_model(config, environment.observation_sizes, environment.action_size)
     best = checkpoint.read(folder / "checkpoints" / checkpoint.BEST)
     load_model(model, best["model"], str(folder))
@@ -115,12 +115,13 @@ def _refuse_unless_training(folder: Path) -> None:
 
 def _table(config: RunConfig, *, is_new: bool) -> str:
     """The composed task; what is wrong with it, or with the learner's settings, shows before the run has a folder."""
-    from robo_ppo.env.build import make_environment
+    from robo_ppo.env.build import check_machine, make_environment
     from robo_ppo.learn.ppo import PPOSettings
     from robo_ppo.run.describe import describe
     from robo_ppo.run.train import initialise, make_model
 
-    with closing(make_environment(config, "train", 1, episodes=1)) as environment:
+    check_machine(config)
+    with closing(make_environment(on_cpu(config), "train", 1, episodes=1)) as environment:
         environment.interface.onboard.refuse_to_export()
         model = make_model(config, environment.observation_sizes, environment.action_size)
         if is_new and config.init is not None:

@@ -7,7 +7,7 @@ import dataclasses
 import os
 from functools import reduce
 
-from robo_ppo.config import RunConfig
+from robo_ppo.config import RunConfig, SimConfig, device_of
 from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
 
@@ -20,6 +20,8 @@ _LEAST = {
     "seed": 0,
     "checkpoint_every": 1,
     "sim.threads": 0,
+    "sim.contacts": 0,
+    "sim.constraints": 0,
     "task.decimation": 1,
     "ppo.horizon": 1,
     "ppo.epochs": 1,
@@ -28,6 +30,7 @@ _LEAST = {
     "validation.episodes": 1,
     "evaluation.episodes": 0,
 }
+_PRECISIONS = ("float32", "tf32", "bf16")
 _POSITIVE = ("task.episode_seconds", "task.timestep", "evaluation.video_seconds")
 
 
@@ -38,13 +41,23 @@ def cores() -> int:
 
 def resolved(config: RunConfig) -> RunConfig:
     """The configuration, checked, with what depends on this machine filled in, so that the run can be repeated."""
+    config = dataclasses.replace(config, device=device_of(config))
     _check_limits(config)
-    ranks = config.ranks or _automatic_ranks(config)
+    ranks = config.ranks or (_automatic_ranks(config) if config.device == "cpu" else 1)
     threads = config.threads or max(1, cores() // ranks)
     sim = dataclasses.replace(config.sim, threads=config.sim.threads or threads)
     config = dataclasses.replace(config, ranks=ranks, threads=threads, sim=sim, init=_found(config.init, config.runs))
     check(config)
     return config
+
+
+def on_cpu(config: RunConfig) -> RunConfig:
+    """The same task on MuJoCo itself, with all cores: there, and not on Warp, an exported policy is judged and shown.
+
+    The physics is the same on any number of threads. Environments of another library stay where they are.
+    """
+    device = config.device if config.sim.backend == "mujoco_cpu" else "cpu"
+    return dataclasses.replace(config, sim=SimConfig(threads=cores()), device=device)
 
 
 def _automatic_ranks(config: RunConfig) -> int:
@@ -78,8 +91,10 @@ def _check_limits(config: RunConfig) -> None:
             raise UserError(f"{key} must be greater than 0, not {seconds}")
     if config.env_id and config.env_id != config.task.settings.get("env_id"):
         raise UserError(f"env_id={config.env_id} is for task=gymnasium; {config.task.name} takes none")
-    if config.device != "cpu":
-        raise UserError(f"device={config.device}; sim={config.sim.backend} runs on device=cpu alone")
+    if config.device != "cpu" and config.sim.backend == "mujoco_cpu" and not foreign:
+        raise UserError(f"device={config.device}; sim=mujoco_cpu runs on device=cpu alone; on a GPU: sim=mujoco_warp")
+    if config.precision not in _PRECISIONS:
+        raise UserError(f"precision={config.precision}; it must be {', '.join(_PRECISIONS[:-1])} or {_PRECISIONS[-1]}")
 
 
 def _check_shares(config: RunConfig) -> None:

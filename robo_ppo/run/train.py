@@ -24,18 +24,19 @@ from robo_ppo.config import RunConfig
 from robo_ppo.env.build import make_environment
 from robo_ppo.env.scenes import seed_of
 from robo_ppo.env.task import SUCCESS
-from robo_ppo.env.vector import Score, Totals, VectorEnvironment
+from robo_ppo.env.vector import Observation, Score, Totals, Transition, VectorEnvironment
 from robo_ppo.errors import UserError
 from robo_ppo.export.bundle import read_bundle
 from robo_ppo.export.weights import start_from_bundle
 from robo_ppo.learn.actor_critic import ActorCritic
-from robo_ppo.learn.ppo import PPO, PPOSettings, Statistics
+from robo_ppo.learn.ppo import PPO, Execution, PPOSettings, Statistics
 from robo_ppo.learn.rollout import Rollout
 from robo_ppo.run import checkpoint
 from robo_ppo.run.distributed import Ranks, start_ranks
 from robo_ppo.run.episodes import run_episodes
 from robo_ppo.run.folder import find, load_config, parse_config
 from robo_ppo.run.metrics import MetricsLog, Progress
+from robo_ppo.run.stepper import Stepper
 
 _DUMPS = 8  # broken worlds that one rank keeps in a run
 _UNHARMED = "the last checkpoint is unharmed"
@@ -75,28 +76,33 @@ class Trainer:
     def __init__(self, config: RunConfig, folder: Path, ranks: Ranks) -> None:
         self.config, self.folder, self.ranks = config, folder, ranks
         torch.set_num_threads(config.threads)
+        _set_precision(config.precision)
         own_envs = config.num_envs // ranks.size
         self.environment = make_environment(config, "train", own_envs, rank=ranks.rank, ranks=ranks.size)
         self.validation = self._build_validation()
-        model = make_model(config, self.environment.observation_sizes, self.environment.action_size)
-        rollout = Rollout(
-            config.ppo.horizon,
-            own_envs,
-            self.environment.observation_sizes,
-            self.environment.action_size,
-            self.environment.device,
-        )
-        generator = torch.Generator().manual_seed(seed_of("learner", config.seed, ranks.rank))
+        device = self.environment.device
+        sizes, action_size = self.environment.observation_sizes, self.environment.action_size
+        model = make_model(config, sizes, action_size).to(device)
+        rollout = Rollout(config.ppo.horizon, own_envs, sizes, action_size, device)
+        generator = torch.Generator(device).manual_seed(seed_of("learner", config.seed, ranks.rank))
         settings = PPOSettings(**dataclasses.asdict(config.ppo))
-        self.ppo = PPO(model, rollout, settings, generator, ranks.mean)
+        execution = Execution(config.precision == "bf16", config.compile, config.capture)
+        self.ppo = PPO(model, rollout, settings, generator, ranks.mean if ranks.size > 1 else None, execution)
+        # Messages between processes cannot be part of a graph.
+        alone = ranks.size == 1 or not settings.scale_reward
+        self.stepper = Stepper(
+            self.environment, self._act, self._record, capture=config.capture and alone, generators=(generator,)
+        )
+        self._validation_state = model.initial_state(self.validation.num_envs)
+        self.validation_stepper = Stepper(self.validation, self._act_greedily, restart=False, capture=config.capture)
         self.steps = 0
         self.seconds = 0.0
         self.best: float | None = None
         self.last_validation: float | None = None
-        self._recent = torch.zeros(2)  # episodes and successes since the curriculum last looked
+        self._recent = torch.zeros(2, device=device)  # episodes and successes since the curriculum last looked
         curriculum = config.task.curriculum
         self.environment.level.fill_(curriculum.start)
-        self.observation = self.environment.reset()
+        self.stepper.place(self.environment.reset())
         self._signal: str | None = None
         self._dumped = 0
         if checkpoint.numbered(folder):
@@ -148,27 +154,36 @@ class Trainer:
         """Collect one rollout and learn from it."""
         self._lower_learning_rate_cap()
         self.collect()
-        return self.ppo.update(self.observation["critic"])
+        return self.ppo.update(self.stepper.observation["critic"])
 
-    @torch.no_grad()
     def collect(self) -> None:
         """Fill the rollout with steps of every environment."""
-        observation = self.observation
-        for step in range(self.config.ppo.horizon):
-            action = self.ppo.act(step, observation)
-            if not bool(torch.isfinite(action).all()):  # before the physics breaks on it
-                self._refuse_observation((~torch.isfinite(observation["critic"])).any(0))
-            transition = self.environment.step(action)
-            self.ppo.record(
-                step,
-                transition.reward,
-                transition.terminated,
-                transition.truncated,
-                transition.valid,
-                transition.final_observation["critic"],
-            )
-            observation = transition.observation
-        self.observation = observation
+        self.ppo.begin()
+        for _ in range(self.config.ppo.horizon):
+            self.stepper.step()
+
+    def _act(self, observation: Observation) -> Tensor:
+        action = self.ppo.act(observation)
+        # Before the physics breaks on it; on a GPU, where a look would stop the device, the statistics tell later.
+        if action.device.type == "cpu" and not bool(torch.isfinite(action).all()):
+            self._refuse_observation((~torch.isfinite(observation["critic"])).any(0))
+        return action
+
+    def _record(self, transition: Transition) -> None:
+        self.ppo.record(
+            transition.reward,
+            transition.terminated,
+            transition.truncated,
+            transition.valid,
+            transition.final_observation["critic"],
+        )
+
+    def _act_greedily(self, observation: Observation) -> Tensor:
+        """The policy without its noise, in the validation."""
+        model = self.ppo.model
+        distribution, state = model.policy(model.normalizer("policy")(observation["policy"]), self._validation_state)
+        self._validation_state.copy_(state)
+        return distribution.mean
 
     def _lower_learning_rate_cap(self) -> None:
         settings, done = self.config.ppo, self.steps / self.config.total_steps
@@ -184,7 +199,7 @@ class Trainer:
             torch.stack(list(own.outcomes.values())),
             own.terms,
             (~torch.isfinite(suspects)).float(),
-            torch.tensor([float(own.broken), float(self._signal is not None)]),
+            torch.stack((own.broken.float(), torch.full_like(own.returns, float(self._signal is not None)))),
         ]
         counts, ends, by_term, not_finite, rest = self.ranks.sum(torch.cat(parts)).split([len(part) for part in parts])
         if bool(not_finite.any()):
@@ -267,15 +282,8 @@ class Trainer:
 
     def _validate(self) -> float:
         """Mean score of the policy without its noise, over the validation episodes."""
-        model = self.ppo.model
-        state = model.initial_state(self.validation.num_envs)
-
-        def act(observation: dict[str, Tensor]) -> Tensor:
-            nonlocal state
-            distribution, state = model.policy(model.normalizers["policy"](observation["policy"]), state)
-            return distribution.mean
-
-        episodes = run_episodes(self.validation, act)
+        self._validation_state.zero_()
+        episodes = run_episodes(self.validation, self.validation_stepper)
         own = episodes.success if self.environment.score == "success" else float(episodes.returns.mean())
         return float(self.ranks.mean(torch.tensor(own, dtype=torch.float64)))
 
@@ -299,7 +307,7 @@ class Trainer:
     def _own_state(self) -> dict[str, Any]:
         return {
             "environment": self.environment.snapshot(),
-            "observation": {name: values.clone() for name, values in self.observation.items()},
+            "observation": {name: values.clone() for name, values in self.stepper.observation.items()},
             "ppo": self.ppo.state_dict(),
         }
 
@@ -330,15 +338,23 @@ class Trainer:
             if fresh is not None and self.ranks.rank == 0:
                 print("these environments cannot be saved: they begin new episodes")
             self.ppo.load_state_dict(own["ppo"])
-            self.observation = own["observation"] if fresh is None else fresh
+            device = self.environment.device
+            saved_observation = {name: values.to(device) for name, values in own["observation"].items()}
+            self.stepper.place(saved_observation if fresh is None else fresh)
             self.steps, self.seconds, self.best = saved["steps"], saved["seconds"], saved["best"]
-            self.last_validation, self._recent = saved["last_validation"], saved["recent"]
+            self.last_validation = saved["last_validation"]
+            self._recent.copy_(saved["recent"])
         except (RuntimeError, KeyError, ValueError, IndexError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{path} does not fit {self.folder / 'config.yaml'}: {reason}") from error
 
     def _on_signal(self, name: str) -> None:
         self._signal = name
+
+
+def _set_precision(precision: str) -> None:
+    """TF32 keeps ten bits of a product's factors on NVIDIA's matrix units; float32 keeps all."""
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
 
 
 def initialise(model: ActorCritic, config: RunConfig) -> None:

@@ -45,7 +45,7 @@ _CONSTANTS = (
 
 
 class MujocoWarp(Simulation):
-    """`Simulation` on `mujoco_warp`; `contacts` and `constraints` are the sizes of a world's buffers (None: a guess)."""
+    """`Simulation` on `mujoco_warp`; a world's buffers hold `contacts` and `constraints` (None: as estimated)."""
 
     def __init__(
         self,

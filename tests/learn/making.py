@@ -94,10 +94,10 @@ def experience(horizon: int, num_envs: int, seed: int = 0, ending: float = 0.2) 
 
 def collect(ppo: PPO, seen: Experience) -> None:
     """Act and record over a whole rollout."""
+    ppo.begin()
     for step in range(ppo.settings.horizon):
-        ppo.act(step, {"policy": seen.policy[step], "critic": seen.critic[step]})
+        ppo.act({"policy": seen.policy[step], "critic": seen.critic[step]})
         ppo.record(
-            step,
             seen.reward[step],
             seen.terminated[step],
             seen.truncated[step],

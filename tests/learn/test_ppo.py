@@ -39,15 +39,16 @@ class Points:
 
     def iterate(self, ppo: PPO) -> float:
         total = 0.0
-        for step in range(ppo.settings.horizon):
-            self.place = self.place + 0.3 * ppo.act(step, self.observe()).clamp(-1.0, 1.0)
+        ppo.begin()
+        for _ in range(ppo.settings.horizon):
+            self.place = self.place + 0.3 * ppo.act(self.observe()).clamp(-1.0, 1.0)
             self.age += 1
             place = self.place.squeeze(1)
             reward, terminated = -place.abs(), place.abs() > 2.0
             truncated = (self.age >= 20) & ~terminated
             total += float(reward.mean())
             everywhere = torch.ones(self.num_envs, dtype=torch.bool)
-            ppo.record(step, reward - 5.0 * terminated, terminated, truncated, everywhere, self.place.clone())
+            ppo.record(reward - 5.0 * terminated, terminated, truncated, everywhere, self.place.clone())
             ended = terminated | truncated
             self.place = torch.where(ended.unsqueeze(1), self.somewhere(), self.place)
             self.age[ended] = 0

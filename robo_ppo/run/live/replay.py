@@ -24,6 +24,7 @@ from robo_ppo.env.vector import BrokenWorld
 from robo_ppo.errors import UserError
 from robo_ppo.run import checkpoint
 from robo_ppo.run import folder as folders
+from robo_ppo.run.resolve import on_cpu
 
 STATE = ("ctrl", "qvel", "qpos")  # what training watches, in the order in which it breaks: velocities move positions
 _MOVING = ("actuator_force", "qacc")  # what is computed in a substep from the state before it
@@ -125,7 +126,7 @@ def load(path: str) -> Replay:
 
 def replay(config: RunConfig, world: BrokenWorld) -> Replay:
     """Take the last step of a world again."""
-    environment = build(config, "train", 1)
+    environment = build(on_cpu(config), "train", 1)
     applied = ["ctrl", *environment.task.robot.drives()]
     fields = [*REPLAYED, *applied]
     own = {name: environment.sim.bind(name) for name in fields} | environment.states

@@ -29,6 +29,7 @@ from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.run.live.history import History, components
 from robo_ppo.run.live.pilots import Pilot
 from robo_ppo.run.live.push import Direction, push
+from robo_ppo.run.resolve import on_cpu
 
 EPISODES = 1000  # as many as evaluate.py flies
 
@@ -41,7 +42,7 @@ class Session:
         config = dataclasses.replace(config, sim=dataclasses.replace(config.sim, threads=1))
         table = _table(config)
         self.signals = _computable(table)
-        self.environment = build(config, split, 1, episodes=EPISODES, extra_signals=self.signals)
+        self.environment = build(on_cpu(config), split, 1, episodes=EPISODES, extra_signals=self.signals)
         self.task = self.environment.task
         self.split = split
         self._refuse_wrong_handles()
