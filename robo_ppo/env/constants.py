@@ -23,6 +23,6 @@ def constant(values: Sequence[float] | float, like: Tensor) -> Tensor:
     return _kept(tuple(values) if isinstance(values, Sequence) else values, like.dtype, like.device)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.cache  # for ever: a recorded graph reads them where they are
 def _kept(values: tuple[float, ...] | float, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=dtype, device=device)

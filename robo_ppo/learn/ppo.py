@@ -140,6 +140,7 @@ class PPO:
         self._mean_over_ranks = mean_over_ranks or (lambda tensor: tensor)
         self.execution = execution or Execution()
         self._evaluate = torch.compile(self._losses) if self.execution.compile else self._losses
+        self._host_looks = device.type == "cpu"
         self._storage: Batch = {}  # of the shuffled samples, made once
         self._minibatches: list[Batch] = []
         self._sums: Statistics = {}  # over the minibatches of an update
@@ -200,7 +201,7 @@ class PPO:
         computes only what is asked for; another device, all, rather than wait until the host knows how many there are.
         """
         normalizer = self.model.normalizer("critic")
-        if truncated.device.type != "cpu":
+        if not self._host_looks:
             return torch.where(truncated, self.model.value(normalizer(final_critic)), 0.0)
         values = torch.zeros(len(truncated))
         cut = truncated.nonzero().squeeze(1)

@@ -3,9 +3,9 @@
     step = Replayed(work, generators=[generator])
     step()                                  # as it is written; the third call records, every later one replays
 
-The work must read and write tensors that stay where they are, and ask the device nothing. What Python does in it happens
-in the first calls alone. Where the device cannot record it, it goes on being run as it is written, and `refused` says
-why; on a CPU it is never recorded.
+The work must read and write tensors that stay where they are, and ask the device nothing. What Python does in it
+happens in the first calls alone. Where the device cannot record it, it goes on being run as it is written, and
+`refused` says why; on a CPU it is never recorded.
 """
 
 from collections.abc import Callable, Sequence
