@@ -22,9 +22,7 @@ _WAITING = (
     "_local_scalar_dense item is_nonzero equal nonzero nonzero_static masked_select unique unique_dim unique2 _unique2 "
     "unique_consecutive bincount lift_fresh argwhere"
 ).split()
-_ON_HOST = (
-    "numpy tolist cpu item tensor as_tensor new_tensor from_numpy __bool__ __float__ __int__ __index__"
-).split()
+_ON_HOST = ("numpy tolist cpu item tensor as_tensor new_tensor from_numpy __bool__ __float__ __int__ __index__").split()
 
 
 class WouldWait(AssertionError):

@@ -233,10 +233,15 @@ class Environment(VectorEnvironment):
 
     @override
     def take_totals(self) -> Totals:
+        self.check()
         taken = copy.deepcopy(self.totals)
         for total in self.totals.tensors():
             total.zero_()
         return taken
+
+    @override
+    def check(self) -> None:
+        self.sim.check()
 
     @override
     def take_broken_world(self) -> BrokenWorld | None:

@@ -139,6 +139,10 @@ class VectorEnvironment(ABC):
     def restore(self, snapshot: Mapping[str, Tensor]) -> Observation | None:
         """Continue from a snapshot; returns the observation to go on from where it is not the caller's."""
 
+    def check(self) -> None:
+        """Raise a `UserError` if the physics has lost something since the last call; `take_totals` looks too."""
+        return
+
     def close(self) -> None:
         """Give back what the environments hold besides memory: windows, simulators, connections."""
         return

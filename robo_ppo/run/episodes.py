@@ -81,6 +81,7 @@ def run_episodes(
             running &= ~ended
             if not bool(running.any()):
                 break
+    environment.check()
     found = metrics.results() if metrics is not None else {}
     traces = tracer.traces(ids.tolist(), outcome) if tracer is not None else []
     return Episodes(ids.numpy(), outcome, steps.cpu().numpy(), returns.cpu().numpy(), found, traces)

@@ -69,6 +69,13 @@ class MujocoWarp(Simulation):
         given.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         guess = estimate(model)
+        if not guess.constraints and _is_undamped_euler(model):
+            # Implicit damping of nothing, which costs a factorization: without it, and without constraints, there is
+            # no solver to run.
+            given.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_EULERDAMP)
+        else:
+            # Without a single row, Warp's integrators would read what no solver has written.
+            guess = Buffers(guess.contacts, max(1, guess.constraints))
         self.buffers = Buffers(contacts or guess.contacts, constraints or guess.constraints)
         with self._on_device(), _told_plainly(model):
             data = mujoco.MjData(model)
@@ -341,6 +348,12 @@ _OVERFLOWS = {
     "contacts of a sensor": 1 << 6,
 }
 _DROPPED = sum(_OVERFLOWS.values())
+
+
+def _is_undamped_euler(model: mujoco.MjModel) -> bool:
+    damping = (model.dof_damping, model.dof_dampingpoly, model.actuator_damping, model.actuator_dampingpoly)
+    is_euler = model.opt.integrator == int(mujoco.mjtIntegrator.mjINT_EULER)
+    return is_euler and not any(np.any(values) for values in damping)
 
 
 def _prepare_warp() -> None:

@@ -15,7 +15,9 @@ from robo_ppo.run.stepper import Stepper
 from tests.graphs import RecordedOnCpu, WouldWait, forbid_waiting
 
 ROOT = Path(__file__).parents[2]
-TASKS = sorted(path.stem for path in (ROOT / "conf" / "task").glob("*.yaml") if "entry_point: robo_ppo.tasks" in path.read_text())
+TASKS = sorted(
+    path.stem for path in (ROOT / "conf" / "task").glob("*.yaml") if "entry_point: robo_ppo.tasks" in path.read_text()
+)
 N = 6
 
 
