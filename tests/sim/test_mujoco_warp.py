@@ -1,4 +1,4 @@
-"""What only Warp has: single precision, buffers of a fixed size, kernels that are compiled and kept, recorded graphs."""
+"""What only Warp has: single precision, buffers of a fixed size, kernels that are compiled and kept, graphs."""
 
 import subprocess
 import sys
@@ -98,8 +98,9 @@ def test_a_lost_contact_is_told_with_what_to_give(model: mujoco.MjModel) -> None
 
 def test_estimated_buffers_hold_what_the_model_needs(model: mujoco.MjModel) -> None:
     """Against MuJoCo, thrown about: the bound is never exceeded, and of a robot with many geoms it is not taken."""
-    links = "".join(f'<body pos=".1 0 0"><joint axis="0 {i % 2} {1 - i % 2}" range="-2 2" limited="true"/><geom '
-                    'type="capsule" fromto="0 0 0 .1 0 0" size=".02"/>' for i in range(24)) + "</body>" * 24  # fmt: skip
+    link = """<body pos=".1 0 0"><joint axis="0 1 0" range="-2 2" limited="true"/>
+      <geom type="capsule" fromto="0 0 0 .1 0 0" size=".02"/>"""
+    links = 24 * link + 24 * "</body>"
     chain = mujoco.MjModel.from_xml_string(
         f'<mujoco><worldbody><geom type="plane" size="5 5 .1"/><body pos="0 0 .3"><freejoint/>'
         f'<geom size=".05"/>{links}</body></worldbody></mujoco>'
@@ -126,7 +127,7 @@ def test_a_field_that_warp_does_not_have_is_refused(model: mujoco.MjModel) -> No
 def test_a_model_that_warp_cannot_simulate_is_refused() -> None:
     xml = """<mujoco><option><flag fwdinv="enable"/></option><worldbody><body><joint/><geom size=".1"/></body>
       </worldbody></mujoco>"""
-    with pytest.raises(UserError, match="sim=mujoco_warp cannot simulate this model: .*FWDINV.*; sim=mujoco_cpu can"):
+    with pytest.raises(UserError, match=r"sim=mujoco_warp cannot simulate this model: .*FWDINV.*; sim=mujoco_cpu can"):
         MujocoWarp(mujoco.MjModel.from_xml_string(xml), 1)
 
 

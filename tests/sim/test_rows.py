@@ -30,8 +30,8 @@ def test_put_write_and_order_agree(mask: list[bool], dim: int) -> None:
         assert torch.equal(values, before), "put changes nothing in place"
         rows.write(before, fresh, dim)
         assert torch.equal(before, truth)
-        rows.write(before, 7.0, dim)
-        assert torch.equal(before == 7.0, rows.put(values != values, rows.take(values == values, dim), dim))
+        rows.write(before, -777.0, dim)
+        assert torch.equal(before == -777.0, rows.put(values != values, rows.take(values == values, dim), dim))
         assert rows.order()[rows.mask if len(rows) == n else slice(None)].tolist() == order
 
 
