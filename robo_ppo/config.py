@@ -165,7 +165,7 @@ class RunConfig:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
-    env_id: str = ""  # of task=gymnasium
+    env_id: str = ""  # of task=gymnasium or task=isaac_lab
     seed: int = 0
     device: str = "cpu"
     num_envs: int = 4096

@@ -28,6 +28,7 @@ _LEAST = {
     "validation.episodes": 1,
     "evaluation.episodes": 0,
 }
+_EXAMPLES = {"gymnasium": "HalfCheetah-v5", "isaac_lab": "Isaac-Velocity-Flat-AnymalD"}
 _POSITIVE = ("task.episode_seconds", "task.timestep", "evaluation.video_seconds")
 
 
@@ -66,7 +67,8 @@ def check(config: RunConfig) -> None:
 
 def _check_limits(config: RunConfig) -> None:
     if config.task.settings.get("env_id") == "":
-        raise UserError("task=gymnasium needs the name of an environment: env_id=HalfCheetah-v5")
+        library = folders.library_of(config.task.entry_point)
+        raise UserError(f"task={library} needs the name of an environment: env_id={_EXAMPLES[library]}")
     for key, least in _LEAST.items():
         value: int = reduce(getattr, key.split("."), config)
         if value < least:
@@ -77,8 +79,10 @@ def _check_limits(config: RunConfig) -> None:
         if not 0.0 < seconds < float("inf"):
             raise UserError(f"{key} must be greater than 0, not {seconds}")
     if config.env_id and config.env_id != config.task.settings.get("env_id"):
-        raise UserError(f"env_id={config.env_id} is for task=gymnasium; {config.task.name} takes none")
-    if config.device != "cpu":
+        raise UserError(
+            f"env_id={config.env_id} is for task=gymnasium and task=isaac_lab; {config.task.name} takes none"
+        )
+    if config.device != "cpu" and "device" not in config.task.settings:  # else the simulation is there
         raise UserError(f"device={config.device}; sim={config.sim.backend} runs on device=cpu alone")
 
 
