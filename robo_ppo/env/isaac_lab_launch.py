@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any, ClassVar, Self, cast
 
 import gymnasium
+import torch
 from typing_extensions import override
 
 from robo_ppo.env.classes import load_class
@@ -119,6 +120,11 @@ class Simulation:
 
     def __init__(self, wanted: Wanted, launcher: Launcher) -> None:
         self.wanted = wanted
+        if wanted.device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError(
+                f"device={wanted.device}, but torch finds no CUDA device here; device=cpu is for physics that can run "
+                "there (Newton)"
+            )
         cfg = launcher.configure(wanted)
         cfg.seed = wanted.seed
         if hasattr(cfg, "compute_final_obs"):  # Isaac Lab 3: what was seen last before a reset

@@ -289,6 +289,12 @@ def test_mistakes_are_told(overrides: list[str], message: str) -> None:
         make_environment(compose("task=isaac_lab", "device=cpu", "num_envs=4", *overrides), "train", 4)
 
 
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="device=cuda:0, but torch finds no CUDA device here; device=cpu"):
+        make(4, device="cuda:0")
+
+
 def test_as_many_at_once_as_are_simulated() -> None:
     config = compose("task=isaac_lab", "env_id=Isaac-Cartpole", "num_envs=512")
     assert affordable(config, 1000) == 512 and affordable(config, 100) == 100
