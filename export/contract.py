@@ -20,14 +20,13 @@ from functools import cache
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robo_ppo.errors import did_you_mean
 
 SCHEMA = 1
 STATE_IN, STATE_OUT = "state_in", "state_out"
 
-Array = NDArray[np.float32]
+Array = np.ndarray[tuple[Any, ...], np.dtype[np.float32]]  # in full: from NumPy 2.5 on, NDArray hides its class
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -180,4 +180,5 @@ def _input_port(interface: Interface, name: str) -> Port:
         bias=errors.bias,
         dropout=errors.dropout,
         delay=(errors.delay[0], errors.delay[1]),
+        note=(interface.notes or {}).get(name),
     )

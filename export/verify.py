@@ -17,18 +17,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robo_ppo.export.bundle import read_bundle
-from robo_ppo.export.contract import STATE_IN, Array, Golden
+from robo_ppo.export.contract import STATE_IN, Array, Contract, Golden
 from robo_ppo.export.runtime import Policy
 
 if TYPE_CHECKING:
     from torch import nn
 
 TOLERANCE = 1e-5
+"""Of a command's largest limit, where that is more than 1: single precision knows hundreds of N·m no better."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The largest absolute difference from the golden outputs, overall and by output, over a number of steps."""
+    """The largest difference from the golden outputs, overall and by output, over a number of steps.
+
+    Differences are absolute, or parts of the output's largest limit, where that is more than 1.
+    """
 
     max_error: float
     errors: Mapping[str, float]
@@ -49,12 +53,12 @@ def verify(path: str | Path, tolerance: float = TOLERANCE) -> Verification:
     policy = Policy(read_bundle(path))
     golden = policy.contract.golden
     steps = len(next(iter(golden.inputs.values())))
-    errors = dict.fromkeys(golden.outputs, 0.0)
+    errors, scales = dict.fromkeys(golden.outputs, 0.0), _scales(policy.contract)
     state = policy.initial_state()
     for step in range(steps):
         commands, state = policy({name: values[step : step + 1] for name, values in golden.inputs.items()}, state)
         for name, expected in golden.outputs.items():
-            errors[name] = _worst(errors[name], commands[name], expected[step : step + 1])
+            errors[name] = _worst(errors[name], commands[name], expected[step : step + 1], scales[name])
     return Verification(float(np.max(list(errors.values()))), errors, steps, tolerance)
 
 
@@ -82,8 +86,9 @@ def record_golden(
 
 
 def compare_with_torch(policy: Policy, module: "nn.Module", samples: Mapping[str, Array], steps: int = 8) -> float:
-    """The largest absolute difference in commands and state between an exported policy and the module, over all rows.
+    """The largest difference in commands and state between an exported policy and the module, over all rows.
 
+    It is measured as in a `Verification`.
     `samples` are K measurements by name, (K, *shape). The first step runs all of them from the initial state; each
     later one gives every row another sample and the state that torch had after the step before. Both start every step
     from the same state: a policy may amplify its own last action, and rounding with it.
@@ -91,25 +96,31 @@ def compare_with_torch(policy: Policy, module: "nn.Module", samples: Mapping[str
     from robo_ppo.export.onnx import evaluating
 
     rows = len(next(iter(samples.values())))
-    state = policy.initial_state(rows)
+    state, scales = policy.initial_state(rows), _scales(policy.contract)
     worst = 0.0
     with evaluating(module):
         for step in range(steps):
             measurements = {port.name: np.roll(samples[port.name], step, axis=0) for port in policy.contract.inputs}
             commands, next_state = policy(measurements, state)
             expected, expected_state = _torch_step(module, measurements, state if policy.contract.state else None)
-            for command, expected_command in zip(commands.values(), expected, strict=True):
-                worst = _worst(worst, command, expected_command)
+            for (name, command), expected_command in zip(commands.items(), expected, strict=True):
+                worst = _worst(worst, command, expected_command, scales[name])
             if expected_state is not None:
                 worst, state = _worst(worst, next_state, expected_state), expected_state
     return worst
 
 
-def _worst(worst: float, actual: Array, expected: Array) -> float:
+def _scales(contract: Contract) -> dict[str, float]:
+    """What the differences of each output are measured in."""
+    limits = {port.name: (*(port.lower or ()), *(port.upper or ())) for port in contract.outputs}
+    return {name: max([1.0, *map(abs, values)]) for name, values in limits.items()}
+
+
+def _worst(worst: float, actual: Array, expected: Array, scale: float = 1.0) -> float:
     """The larger of an error so far and that of two arrays; NaN stays NaN."""
     if actual.shape != expected.shape:
         raise ValueError(f"shapes {actual.shape} and {expected.shape} differ")
-    return float(np.maximum(worst, np.abs(actual - expected).max()))
+    return float(np.maximum(worst, np.abs(actual - expected).max() / scale))
 
 
 def _torch_step(

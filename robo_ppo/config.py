@@ -167,7 +167,7 @@ class RunConfig:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
-    env_id: str = ""  # of task=gymnasium
+    env_id: str = ""  # of task=gymnasium or task=isaac_lab
     seed: int = 0
     device: str = "auto"  # cpu, cuda or cuda:1; auto: what the physics runs on
     precision: str = "float32"  # of the learner's matrix products: float32, tf32 or bf16

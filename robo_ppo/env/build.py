@@ -30,7 +30,6 @@ from robo_ppo.sim.simulation import Simulation
 
 TRAINING_SCENES = 8192
 LAST_ACTION = "last_action"
-_FOREIGN_AT_ONCE = 50
 
 
 def make_environment(
@@ -59,8 +58,11 @@ def is_foreign(config: RunConfig) -> bool:
 
 
 def affordable(config: RunConfig, wanted: int) -> int:
-    """As many environments side by side as are wanted, and as are cheap where each is an object of its own."""
-    return min(wanted, _FOREIGN_AT_ONCE) if is_foreign(config) else wanted
+    """As many environments side by side as are wanted, and as are cheap."""
+    foreign = _foreign_class(config)
+    return (
+        wanted if foreign is None else min(wanted, foreign.at_once(_settings(foreign.Settings, config.task.settings)))
+    )
 
 
 def make_foreign(

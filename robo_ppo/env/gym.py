@@ -23,6 +23,7 @@ from typing_extensions import override
 
 from robo_ppo.config import MeasurementConfig
 from robo_ppo.env.environment import Environment
+from robo_ppo.env.foreign import OUTCOMES, REWARD_TERMS, TERMINATED, TIMEOUT, ForeignEpisodes
 from robo_ppo.env.measurements import Measured
 from robo_ppo.env.observations import Onboard
 from robo_ppo.env.robot import ActionInterface
@@ -45,8 +46,6 @@ try:
     from gymnasium.vector import AutoresetMode, VectorEnv
 except ImportError as error:
     raise UserError("task=gymnasium needs Gymnasium: pip install 'robo-ppo[gym]'") from error
-
-TERMINATED, TIMEOUT = "terminated", "timeout"
 
 
 @dataclass(frozen=True)
@@ -95,11 +94,11 @@ class GymEnvironment(ForeignEnvironment):
         self.interface = _interface(env_id, size, self._action_space, control_period)
         self.observation_sizes = {"policy": size, "critic": size}
         self.observed = ("observation",) * size
-        self.term_names = ("reward",)
-        self.outcome_names = (TERMINATED, TIMEOUT)
+        self.term_names = REWARD_TERMS
+        self.outcome_names = OUTCOMES
         self.level = torch.ones(())
         self._resumed = 0
-        self._totals = self._no_totals()
+        self._episodes = ForeignEpisodes(self.num_envs, self.device)
 
     @override
     @classmethod
@@ -166,10 +165,8 @@ class GymEnvironment(ForeignEnvironment):
         parts = ("gymnasium", *self._stream, self._resumed)
         seeds = [seed_of(str(parts), number) % 2**31 for number in self._ids.tolist()]
         found, _ = self._vector.reset(seed=seeds)  # pyright: ignore[reportArgumentType]  # a list is documented
-        self._age = torch.zeros(self.num_envs, dtype=torch.int64)
-        self._returns = torch.zeros(self.num_envs)
         self._resetting = torch.zeros(self.num_envs, dtype=torch.bool)
-        self._totals = self._no_totals()
+        self._episodes.begin()
         return self._observe(found)
 
     @override
@@ -189,22 +186,16 @@ class GymEnvironment(ForeignEnvironment):
             last = torch.from_numpy(np.stack([infos["final_obs"][row] for row in rows.tolist()]).astype(np.float32))
             final = {name: group.index_copy(0, rows, last.flatten(1)) for name, group in observation.items()}
         self._refuse_unless_finite({"reward": reward, "observation": final["policy"]})
-        self._age += valid
-        self._returns += reward
-        if restart:
-            self._account(terminated, ended)
-        self._returns[ended] = 0.0
-        self._age[ended] = 0
+        self._episodes.add(reward, terminated, truncated, valid=valid, counted=restart)
         return Transition(observation, final, reward, terminated, truncated, valid, {})
 
     @override
     def take_totals(self) -> Totals:
-        totals, self._totals = self._totals, self._no_totals()
-        return totals
+        return self._episodes.take_totals()
 
     @override
     def unfinished_terms(self) -> Tensor:
-        return self._returns.sum().reshape(1)
+        return self._episodes.unfinished_terms()
 
     @override
     def episode_ids(self) -> Tensor:
@@ -241,9 +232,9 @@ class GymEnvironment(ForeignEnvironment):
             wrong = ~torch.isfinite(values.reshape(self.num_envs, -1)).all(1)
             if bool(wrong.any()):
                 row = int(wrong.nonzero()[0])
+                step = int(self._episodes.age[row]) + 1
                 raise UserError(
-                    f"{self._env_id}: the {what} in step {int(self._age[row]) + 1} of an episode is not finite: "
-                    f"{values[row].tolist()}"
+                    f"{self._env_id}: the {what} in step {step} of an episode is not finite: {values[row].tolist()}"
                 )
 
     def _observe(self, found: Any) -> Observation:
@@ -255,19 +246,6 @@ class GymEnvironment(ForeignEnvironment):
         space = self._action_space
         command = self.interface.action.command(action).numpy().astype(space.dtype)
         return command.reshape(-1, *space.shape).clip(space.low, space.high)
-
-    def _account(self, terminated: Tensor, ended: Tensor) -> None:
-        totals, returns = self._totals, self._returns[ended].sum()
-        totals.episodes += ended.sum()
-        totals.returns += returns
-        totals.steps += self._age[ended].sum()
-        totals.terms += returns
-        totals.outcomes[TERMINATED] += terminated.sum()
-        totals.outcomes[TIMEOUT] += (ended & ~terminated).sum()
-
-    def _no_totals(self) -> Totals:
-        outcomes = {name: torch.zeros(()) for name in self.outcome_names}
-        return Totals(torch.zeros(()), torch.zeros(()), torch.zeros(()), outcomes, torch.zeros(1))
 
 
 def check_spaces(env_id: str, observation: "spaces.Space[Any]", action: "spaces.Space[Any]") -> None:

@@ -35,6 +35,7 @@ class Interface:
     action: ActionInterface
     action_delay: tuple[float, float] = (0.0, 0.0)  # s
     limits: Mapping[str, float] | None = None  # of a safety net on board, by name with the unit in it
+    notes: Mapping[str, str] | None = None  # what else is to be known of a measurement, by name: the order of joints
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,10 @@ class VectorEnvironment(ABC):
         """Raise a `UserError` if the physics has lost something since the last call; `take_totals` looks too."""
         return
 
+    def take_log(self) -> dict[str, float]:
+        """What the simulation itself reports of the steps since the last call, by name, to be logged."""
+        return {}
+
     def close(self) -> None:
         """Give back what the environments hold besides memory: windows, simulators, connections."""
         return
@@ -161,6 +166,11 @@ class ForeignEnvironment(VectorEnvironment):
 
     Settings: ClassVar[type]
     """A dataclass of `task.settings`."""
+
+    @classmethod
+    def at_once(cls, settings: Any) -> int:
+        """How many environments side by side are cheap; by default few, since each is an object of its own."""
+        return 50
 
     @classmethod
     @abstractmethod

@@ -15,7 +15,8 @@ def describe(config: RunConfig, environment: VectorEnvironment) -> str:
         assert isinstance(environment, ForeignEnvironment)
         parts = [
             f"{environment.describe()} · control {1 / environment.interface.control_period:g} Hz, episodes of at most "
-            f"{environment.max_episode_steps} steps, observation of {environment.observation_sizes['policy']} numbers"
+            f"{environment.max_episode_steps} steps, observation of {environment.observation_sizes['policy']} numbers",
+            _measurements(environment),
         ]
     commands = _section("commands", ["name", "unit", "from", "to"], _commands(environment))
     return "\n\n".join([*parts, commands, _learner(config)]) + "\n"
@@ -35,11 +36,7 @@ def _task(config: RunConfig, environment: Environment) -> list[str]:
     return [
         f"{config.task.name} · {robot.name} ({config.robot.action}) · control {1 / options.control_period:g} Hz, "
         f"physics {options.decimation / options.control_period:g} Hz, {config.task.episode_seconds:g} s episodes",
-        _section(
-            "measurements: what the policy gets, on board too",
-            ["name", "size", "unit", "frame", "noise", "bias", "lost", "delay (s)"],
-            _measurements(environment),
-        ),
+        _measurements(environment),
         _section(
             f"observation: policy {sizes['policy']} numbers, critic {sizes['critic']}",
             ["signal", "size", "unit", "frame", "seen by"],
@@ -61,14 +58,15 @@ def _task(config: RunConfig, environment: Environment) -> list[str]:
     ]
 
 
-def _measurements(environment: Environment) -> list[list[str]]:
+def _measurements(environment: VectorEnvironment) -> str:
     rows: list[list[str]] = []
-    for m in environment.sensors.layout:
+    for m in environment.interface.sensors:
         errors = m.errors
         delay = "" if errors.delay[1] == 0 else f"{errors.delay[0]:g} … {errors.delay[1]:g}"
         numbers = [f"{value:g}" if value else "" for value in (errors.noise, errors.bias, errors.dropout)]
         rows.append([m.name, _size(m.shape), m.quantity.unit, m.quantity.frame, *numbers, delay])
-    return rows
+    header = ["name", "size", "unit", "frame", "noise", "bias", "lost", "delay (s)"]
+    return _section("measurements: what the policy gets, on board too", header, rows)
 
 
 def _observations(environment: Environment) -> list[list[str]]:

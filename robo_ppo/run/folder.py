@@ -130,7 +130,7 @@ def portable(config: RunConfig) -> str:
 def resumed_config(folder: Path, overrides: list[str]) -> RunConfig:
     """The configuration of a run that goes on; nothing of it can be changed on the way."""
     config = load_config(folder)
-    same = chosen_task(config.task.name, config.env_id)
+    same = chosen_task(config.task.name, config.env_id, config.task.entry_point)
     changed = [text for text in overrides if text not in same and not text.startswith(("resume=", "runs="))]
     if changed:
         raise UserError(
@@ -140,9 +140,14 @@ def resumed_config(folder: Path, overrides: list[str]) -> RunConfig:
     return config
 
 
-def chosen_task(name: str, env_id: str) -> list[str]:
+def chosen_task(name: str, env_id: str, entry_point: str) -> list[str]:
     """What to type to choose a task again."""
-    return ["task=gymnasium", f"env_id={env_id}"] if env_id else [f"task={name}"]
+    return [f"task={library_of(entry_point)}", f"env_id={env_id}"] if env_id else [f"task={name}"]
+
+
+def library_of(entry_point: str) -> str:
+    """The choice of task whose `env_id` names an environment of that class."""
+    return "isaac_lab" if entry_point.startswith("robo_ppo.env.isaac_lab:") else "gymnasium"
 
 
 def load_config(folder: Path) -> RunConfig:

@@ -247,7 +247,7 @@ def _unit(unit: object) -> str:
 
 def _commands(folder: Path, config: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str]:
     """What to type to train such a run again, and to measure this one again."""
-    task = _section(config, "task").get("name")
+    task, entry_point = (_section(config, "task").get(key, "") for key in ("name", "entry_point"))
     # A page is sent to others: it names the run within the folder of runs, never where that lies.
     runs = Path(str(config.get("runs", "runs"))).name
     parts = folder.absolute().parts
@@ -255,7 +255,7 @@ def _commands(folder: Path, config: Mapping[str, Any], evaluation: Mapping[str, 
     evaluate = f"{program('evaluate')} run={run} episodes={evaluation.get('episodes', 1000)}"
     if not task:
         return [evaluate]
-    chosen = chosen_task(str(task), str(config.get("env_id", "")))
+    chosen = chosen_task(str(task), str(config.get("env_id", "")), str(entry_point))
     return [f"{program('train')} {' '.join(chosen)} seed={config.get('seed', 0)}", evaluate]
 
 

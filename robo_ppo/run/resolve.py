@@ -31,6 +31,7 @@ _LEAST = {
     "evaluation.episodes": 0,
 }
 _PRECISIONS = ("float32", "tf32", "bf16")
+_EXAMPLES = {"gymnasium": "HalfCheetah-v5", "isaac_lab": "Isaac-Velocity-Flat-AnymalD"}
 _POSITIVE = ("task.episode_seconds", "task.timestep", "evaluation.video_seconds")
 
 
@@ -79,7 +80,8 @@ def check(config: RunConfig) -> None:
 
 def _check_limits(config: RunConfig) -> None:
     if config.task.settings.get("env_id") == "":
-        raise UserError("task=gymnasium needs the name of an environment: env_id=HalfCheetah-v5")
+        library = folders.library_of(config.task.entry_point)
+        raise UserError(f"task={library} needs the name of an environment: env_id={_EXAMPLES[library]}")
     for key, least in _LEAST.items():
         value: int = reduce(getattr, key.split("."), config)
         if value < least:
@@ -90,8 +92,11 @@ def _check_limits(config: RunConfig) -> None:
         if not 0.0 < seconds < float("inf"):
             raise UserError(f"{key} must be greater than 0, not {seconds}")
     if config.env_id and config.env_id != config.task.settings.get("env_id"):
-        raise UserError(f"env_id={config.env_id} is for task=gymnasium; {config.task.name} takes none")
-    if config.device != "cpu" and config.sim.backend == "mujoco_cpu" and not foreign:
+        raise UserError(
+            f"env_id={config.env_id} is for task=gymnasium and task=isaac_lab; {config.task.name} takes none"
+        )
+    simulates = "device" in config.task.settings  # the task itself, and where it is told
+    if config.device != "cpu" and config.sim.backend == "mujoco_cpu" and not simulates:
         raise UserError(f"device={config.device}; sim=mujoco_cpu runs on device=cpu alone; on a GPU: sim=mujoco_warp")
     if config.precision not in _PRECISIONS:
         raise UserError(f"precision={config.precision}; it must be {', '.join(_PRECISIONS[:-1])} or {_PRECISIONS[-1]}")

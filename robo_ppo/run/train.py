@@ -264,6 +264,7 @@ class Trainer:
             }
         row |= {"train/level": float(self.environment.level), "train/broken_worlds": float(totals.broken)}
         row |= {f"ppo/{name}": float(value) for name, value in statistics.items()}
+        row |= self.environment.take_log()
         if validation is not None:
             row[f"validation/{self.environment.score}"] = validation
         return row

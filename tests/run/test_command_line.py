@@ -19,7 +19,12 @@ from tests.run.training import ALONE, ROOT, TINY, command, run
     [
         (
             "train.py",
-            ["python train.py task=uav_nav", "task: gymnasium, uav_hover, uav_nav", "resume=latest", "gamma: 0.99"],
+            [
+                "python train.py task=uav_nav",
+                "task: gymnasium, isaac_lab, uav_hover, uav_nav",
+                "resume=latest",
+                "gamma: 0.99",
+            ],
         ),
         ("evaluate.py", ["python evaluate.py run=latest", "episodes: 1000", "bundle="]),
     ],

@@ -110,4 +110,5 @@ def test_mistakes_are_told(tmp_path: Path, arguments: list[str], said: str) -> N
 
 def test_a_task_of_ours_takes_no_env_id(tmp_path: Path) -> None:
     done = run(command("task=uav_nav", "env_id=Hopper-v5"), tmp_path)
-    assert (done.returncode, done.stderr) == (2, "error: env_id=Hopper-v5 is for task=gymnasium; uav_nav takes none\n")
+    said = "error: env_id=Hopper-v5 is for task=gymnasium and task=isaac_lab; uav_nav takes none\n"
+    assert (done.returncode, done.stderr) == (2, said)
