@@ -14,7 +14,7 @@ later). So the rank that knows best has to say it before it goes, and only one m
 import os
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,8 +67,9 @@ def joined(
         return what_is_left(folder[0]) if folder and folder[0].is_dir() else "what rank 0 has written is whole"
 
     def hung() -> str:
-        words = f"told to stop, but the ranks do not come to the end of their iteration; {left()}"
-        return words if _may_speak(store) else ""
+        dead = _dead(launch, store, _left(launch, store)) if launch.is_on_one_machine else []
+        why = _died(dead) if dead else "told to stop, but the ranks do not come to the end of their iteration"
+        return f"{why}; {left()}" if _may_speak(store) else ""
 
     with ending_in_time(hung) as be_calm:
         try:
@@ -187,33 +188,44 @@ def _leave(launch: Launch, store: Store, how: str, *, together: bool = False) ->
 
 
 def _reason(launch: Launch, store: Store, lost: PeerLost) -> str:
-    """Why the ranks have lost each other; nothing where another one has said it already.
-
-    Who has lost another rank leaves a word in the store, and so does who fails. The one that has not was killed.
-    """
-    others = [rank for rank in range(launch.size) if rank != launch.rank]
+    """Why the ranks have lost each other; nothing where another one has said it already."""
     deadline = time.monotonic() + _TIME_TO_LEAVE
-    silent = others
     try:
-        while silent and time.monotonic() < deadline:
+        while True:
             if store.check([_WORD]):
                 return ""
-            gone = {rank for rank in others if store.check([f"{_LEFT}/{rank}"])}
-            failed = [rank for rank in gone if store.get(f"{_LEFT}/{rank}") == _FAILED.encode()]
+            left = _left(launch, store)
+            failed = [rank for rank, how in left.items() if how == _FAILED]
             if failed:
                 return f"rank {failed[0]} failed; its stack trace stands above"
-            silent = [rank for rank in others if rank not in gone]
-            if launch.is_on_one_machine:
-                dead = [r for r in silent if not _is_running(int(store.get(f"{_PROCESS}/{r}")))]
-                if dead:
-                    silent = dead
-                    break
+            dead = _dead(launch, store, left)
+            is_over = time.monotonic() > deadline
+            # Of another machine's ranks nothing is known but their silence, and they may need a moment to break it.
+            if dead and (launch.is_on_one_machine or is_over):
+                return _died(dead)
+            if is_over:
+                return f"the ranks have lost each other: {lost}"
             time.sleep(0.05)
     except RuntimeError:
         return f"the machine of rank 0 is gone: {lost}"
-    if not silent:
-        return f"the ranks have lost each other: {lost}"
-    names = f"rank {silent[0]} has" if len(silent) == 1 else f"ranks {', '.join(map(str, silent))} have"
+
+
+def _left(launch: Launch, store: Store) -> dict[int, str]:
+    """The other ranks that have left word of how they go."""
+    others = [rank for rank in range(launch.size) if rank != launch.rank]
+    return {rank: store.get(key).decode() for rank in others if store.check([key := f"{_LEFT}/{rank}"])}
+
+
+def _dead(launch: Launch, store: Store, left: Mapping[int, str]) -> list[int]:
+    """The other ranks that have gone without a word; on several machines, those that are silent."""
+    silent = [rank for rank in range(launch.size) if rank != launch.rank and rank not in left]
+    if not launch.is_on_one_machine:
+        return silent
+    return [rank for rank in silent if not _is_running(int(store.get(f"{_PROCESS}/{rank}")))]
+
+
+def _died(ranks: Sequence[int]) -> str:
+    names = f"rank {ranks[0]} has" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))} have"
     return f"{names} died without a word; torchrun says below how (SIGKILL: often the system, when memory runs out)"
 
 
