@@ -9,7 +9,7 @@ import re
 import zipfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -18,6 +18,7 @@ from robo_ppo.errors import UserError
 SCHEMA = 1
 KEPT = 3
 BEST = "best.pt"
+Content = TypeVar("Content")
 
 
 def save(folder: Path, steps: int, content: dict[str, Any]) -> Path:
@@ -29,6 +30,17 @@ def save(folder: Path, steps: int, content: dict[str, Any]) -> Path:
         with suppress(OSError):
             old.unlink()
     return path
+
+
+def on_cpu(content: Content) -> Content:
+    """The same dictionaries and lists with every tensor on the CPU, where each machine can read it."""
+    if isinstance(content, torch.Tensor):
+        return content.cpu()  # pyright: ignore[reportReturnType]
+    if isinstance(content, dict):
+        return {key: on_cpu(value) for key, value in content.items()}  # pyright: ignore[reportReturnType]
+    if isinstance(content, list):
+        return [on_cpu(value) for value in content]  # pyright: ignore[reportReturnType]
+    return content
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
@@ -52,6 +64,11 @@ def write(path: Path, content: dict[str, Any]) -> None:
 def numbered(folder: Path) -> list[Path]:
     """Checkpoints of a run, oldest first."""
     return sorted(p for p in (folder / "checkpoints").glob("step_*.pt") if re.fullmatch(r"step_\d+\.pt", p.name))
+
+
+def steps_of(path: Path) -> int:
+    """After how many environment steps a numbered checkpoint was written."""
+    return int(path.stem.removeprefix("step_"))
 
 
 def newest(folder: Path) -> Path:

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from robo_ppo.config import EvaluateConfig, PlayConfig, RunConfig, register
 from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
-from robo_ppo.run import search_path
+from robo_ppo.run import launch, search_path
 from robo_ppo.run.hydra_errors import explain, explain_half_group, explain_yaml
 from robo_ppo.run.output import silence
 
@@ -82,7 +83,7 @@ def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
 
     def refuse(message: str) -> None:
         mistakes.append(message)
-        print(f"error: {message}", file=sys.stderr)
+        _tell(f"error: {message}")
 
     composing = True
 
@@ -105,6 +106,8 @@ def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
             refuse(f"{error}; unset it, or take egl, osmesa or glfw")
 
     try:
+        if config_name == "train" and launch.find() is not None and {"-m", "--multirun"} & set(sys.argv):
+            raise UserError("torchrun starts the ranks of one run; start each job of a sweep with its own torchrun")
         search_path.register()
         hydra.main(version_base=None, config_path="pkg://robo_ppo.conf", config_name=config_name)(run_job)()
     except UserError as error:
@@ -123,10 +126,24 @@ def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
             raise
         refuse(message)
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
+        _tell("\ninterrupted")
         sys.exit(130)
     if mistakes:
         sys.exit(2)
+
+
+def _tell(message: str) -> None:
+    """Print a last message; of the processes that torchrun starts on a machine, the first one does."""
+    try:
+        place = launch.find()
+    except UserError:
+        place = None
+    if place is None or place.local_rank == 0:
+        print(message, file=sys.stderr)
+    else:
+        # torchrun ends all once the first has gone, and that must not be before the message.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(2))
+        time.sleep(2.0)
 
 
 def _train(composed: DictConfig) -> None:

@@ -10,6 +10,8 @@ faster than one rank of several threads: nothing waits for the slowest core betw
 The other ranks are `robo_ppo.run.rank`; they read the configuration that the main process has written. No rank can go
 on alone. Where one is gone, rank 0 says why and ends the job; where rank 0 is gone, however that happened, the others
 see the end of their standard input and go too.
+
+On several GPUs or machines it is torchrun that starts the ranks: `robo_ppo.run.torchrun`.
 """
 
 import os
@@ -22,7 +24,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed
@@ -30,13 +32,17 @@ from torch import Tensor
 from torch.distributed import Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from robo_ppo.errors import UserError
+from robo_ppo.run import checkpoint
+from robo_ppo.run.output import program
 from robo_ppo.run.shared_sum import SharedSum, is_supported
 
-_PATIENCE = timedelta(minutes=10)
+PATIENCE = timedelta(minutes=10)
+"""How long a rank waits for another one before it takes it for lost."""
 _HOST = "127.0.0.1"
 _MEMORY = "shared memory"  # key under which rank 0 names it
 USER_ERROR, PEER_LOST = 2, 3
 """Exit codes of a rank."""
+Thing = TypeVar("Thing")
 
 
 class PeerLost(Exception):
@@ -62,18 +68,49 @@ class Ranks:
             if not self._shared.add(tensor):
                 raise PeerLost("a rank has ended")
         elif self.size > 1:
-            with _needing_peers():
+            with needing_peers():
                 torch.distributed.all_reduce(tensor)
         return tensor
 
-    def gather(self, thing: Any) -> list[Any]:
-        """What every rank has, in order, on rank 0; an empty list on the others."""
+    def gather(self, thing: Thing) -> list[Thing]:
+        """What every rank has, in order, on rank 0; an empty list on the others. Tensors must be the CPU's."""
         if self.size == 1:
             return [thing]
         gathered: list[Any] | None = [None] * self.size if self.rank == 0 else None
-        with _needing_peers():
+        with needing_peers():
             torch.distributed.gather_object(thing, gathered)
         return gathered or []
+
+    def scatter(self, things: Sequence[Thing]) -> Thing:
+        """One of `things` for each rank, in order; what other ranks than 0 pass is not looked at."""
+        if self.size == 1:
+            return things[0]
+        own: list[Any] = [None]
+        with needing_peers():
+            torch.distributed.scatter_object_list(own, list(things) if self.rank == 0 else None)
+        return own[0]
+
+    def share(self, thing: Thing) -> Thing:
+        """What rank 0 has, on all ranks. Tensors must be the CPU's."""
+        shared = [thing]
+        if self.size > 1:
+            with needing_peers():
+                torch.distributed.broadcast_object_list(shared)
+        return shared[0]
+
+    def decide(self, choose: Callable[[], Thing]) -> Thing:
+        """What `choose` returns on rank 0, on all ranks; a `UserError` there is one everywhere."""
+        chosen: Thing | None = None
+        mistake: UserError | None = None
+        if self.rank == 0:
+            try:
+                chosen = choose()
+            except UserError as error:
+                mistake = error
+        chosen, mistake = self.share((chosen, mistake))
+        if mistake is not None:
+            raise mistake
+        return chosen  # pyright: ignore[reportReturnType]  # None only where `choose` says so
 
     def share_memory(self, store: Store, is_alone: Callable[[], bool]) -> None:
         """Sum through shared memory from now on, where this machine can; rank 0 decides for all."""
@@ -84,9 +121,9 @@ class Ranks:
                 self._shared = None
             store.set(_MEMORY, str(self._shared.path) if self._shared is not None else "")
         elif path := store.get(_MEMORY).decode():
-            self._shared = SharedSum.attach(Path(path), self.rank, self.size)
+            self._shared = SharedSum.attach(Path(path), self.rank, self.size, is_alone)
         try:
-            with _needing_peers():
+            with needing_peers():
                 torch.distributed.barrier()
         finally:
             if self.rank == 0 and self._shared is not None:
@@ -103,11 +140,11 @@ def start_ranks(folder: Path, count: int) -> Generator[Ranks]:
     if count == 1:
         yield Ranks()
         return
-    _prefer_loopback()
+    prefer_loopback()
     listener = socket.create_server((_HOST, 0))
     port: int = listener.getsockname()[1]
     store = TCPStore(
-        _HOST, port, is_master=True, wait_for_workers=False, timeout=_PATIENCE, master_listen_fd=listener.detach()
+        _HOST, port, is_master=True, wait_for_workers=False, timeout=PATIENCE, master_listen_fd=listener.detach()
     )
     others = _spawn(folder, count, port)
     try:
@@ -117,7 +154,7 @@ def start_ranks(folder: Path, count: int) -> Generator[Ranks]:
             ranks.share_memory(store, lambda: any(process.poll() is not None for process in others))
             yield ranks
         except PeerLost as lost:
-            raise _reason(others, lost) from lost
+            raise _reason(others, lost, folder) from lost
     finally:
         for process in others:
             assert process.stdin is not None and process.stdout is not None
@@ -135,15 +172,26 @@ def start_ranks(folder: Path, count: int) -> Generator[Ranks]:
 
 def join_ranks(rank: int, count: int, port: int) -> Ranks:
     """Come to the group that rank 0 has begun, as another rank; a `PeerLost` where rank 0 has gone meanwhile."""
-    with _needing_peers():
-        store = TCPStore(_HOST, port, is_master=False, timeout=_PATIENCE)
+    with needing_peers():
+        store = TCPStore(_HOST, port, is_master=False, timeout=PATIENCE)
         store.set(_ready(rank), "")
     ranks = _join(rank, count, store)
     ranks.share_memory(store, lambda: False)
     return ranks
 
 
-def _prefer_loopback() -> None:
+def what_is_left(folder: Path) -> str:
+    """Of a run that has lost a rank: what there is to go on from, and how."""
+    found = checkpoint.numbered(folder)
+    if not found:
+        return f"{folder} has no checkpoint yet"
+    return (
+        f"the checkpoint of step {checkpoint.steps_of(found[-1]):,} is whole; "
+        f"go on with: {program('train')} resume={folder}"
+    )
+
+
+def prefer_loopback() -> None:
     """All ranks are on this machine: whatever its name resolves to, and whatever its firewall thinks, they can talk."""
     loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
     if loopback is not None:
@@ -173,7 +221,7 @@ def _spawn(folder: Path, count: int, port: int) -> list[subprocess.Popen[bytes]]
 def _await(others: Sequence[subprocess.Popen[bytes]], store: Store) -> None:
     """Wait until every rank has come; a `PeerLost` if one ends before."""
     awaited = {_ready(rank): process for rank, process in enumerate(others, 1)}
-    deadline = time.monotonic() + _PATIENCE.total_seconds()
+    deadline = time.monotonic() + PATIENCE.total_seconds()
     while awaited:
         here = [key for key in awaited if store.check([key])]
         for key in here:
@@ -188,20 +236,21 @@ def _ready(rank: int) -> str:
 
 
 def _join(rank: int, size: int, store: Store) -> Ranks:
-    with _needing_peers():
-        torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=_PATIENCE)
+    with needing_peers():
+        torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
     return Ranks(rank, size)
 
 
 @contextmanager
-def _needing_peers() -> Generator[None]:
+def needing_peers() -> Generator[None]:
+    """Where messages are exchanged: what goes wrong there is a `PeerLost`."""
     try:
         yield
     except RuntimeError as error:  # the only type that the back end knows
         raise PeerLost(str(error)) from error
 
 
-def _reason(others: Sequence[subprocess.Popen[bytes]], lost: PeerLost) -> BaseException:
+def _reason(others: Sequence[subprocess.Popen[bytes]], lost: PeerLost, folder: Path) -> BaseException:
     """What to say about a lost rank: its own words, its signal, or that it failed."""
     deadline = time.monotonic() + 5.0
     while True:
@@ -215,8 +264,8 @@ def _reason(others: Sequence[subprocess.Popen[bytes]], lost: PeerLost) -> BaseEx
             if code < 0:
                 name = signal.Signals(-code).name
                 hint = " (the system does that when memory runs out)" if name == "SIGKILL" else ""
-                return UserError(f"rank {rank} was ended by {name}{hint}; the last checkpoint is unharmed")
+                return UserError(f"rank {rank} was ended by {name}{hint}; {what_is_left(folder)}")
             return SystemExit(f"error: rank {rank} failed; its stack trace stands above")
         if time.monotonic() > deadline:
-            return UserError(f"the ranks have lost each other: {lost}; the last checkpoint is unharmed")
+            return UserError(f"the ranks have lost each other: {lost}; {what_is_left(folder)}")
         time.sleep(0.02)

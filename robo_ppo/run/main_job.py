@@ -11,42 +11,73 @@ from robo_ppo.config import RunConfig
 from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
 from robo_ppo.run import loggers
+from robo_ppo.run.launch import Launch
+from robo_ppo.run.launch import find as find_launch
 from robo_ppo.run.output import program
 from robo_ppo.run.resolve import check, on_cpu, resolved
 
 if TYPE_CHECKING:
     from robo_ppo.export.bundle import Bundle
+    from robo_ppo.run.train import TrainingResult
 
 _GOLDEN_FLIGHTS = 200  # environments whose measurements the exported policy is compared on
 _GOLDEN_STEPS = 50
 
 
 def run(config: RunConfig, overrides: list[str], output: Path | None = None) -> None:
-    """Do what the configuration says, in a new folder (or in `output`, or in the run to resume)."""
+    """Do what the configuration says, in a new folder (or in `output`, or in the run to resume).
+
+    Of ranks that torchrun has started, each does this: all train, and rank 0 does the rest.
+    """
     started = time.monotonic()
+    launch = find_launch()
+    if launch is None:
+        plan = _prepare(config, overrides, output, launch)
+        if plan is None:
+            return
+        from robo_ppo.run.train import train
+
+        result = train(*plan)
+    else:
+        from robo_ppo.run.torchrun import joined
+        from robo_ppo.run.train import take_part
+
+        with joined(launch, config, lambda: _prepare(config, overrides, output, launch)) as (ranks, plan):
+            result = None if plan is None else take_part(*plan, ranks)
+        if plan is None or result is None or not launch.leads:
+            return
+    _conclude(*plan, result)
+    print(f"whole job: {time.monotonic() - started:.0f} s")
+
+
+def _prepare(
+    config: RunConfig, overrides: list[str], output: Path | None, launch: Launch | None
+) -> tuple[RunConfig, Path] | None:
+    """Check and show what is to be trained, and make its folder; None where showing was all."""
     if config.resume is not None:
         folder = folders.find(config.resume, config.runs)
         config = folders.resumed_config(folder, overrides)
         _refuse_unless_training(folder)
-        check(config)
+        check(config, launch)
         print(f"resuming {folder}")
     else:
-        config = resolved(config)
+        config = resolved(config, launch)
         folder = None
     loggers.check(config.logger)
     print(_table(config, is_new=folder is None))
     if config.info:
-        return
+        return None
     if folder is None:
         folder = folders.create(config.runs, config.task.name) if output is None else output
         if output is not None:
             folders.point_latest(Path(config.runs), output)
         folders.save_config(config, folder)
-        print(f"run: {folder}\n")
+        print(f"run: {folder}\n", flush=True)
+    return config, folder
 
-    from robo_ppo.run.train import train
 
-    result = train(config, folder)
+def _conclude(config: RunConfig, folder: Path, result: "TrainingResult") -> None:
+    """Say how the training ended, and finish the job unless it was told to stop."""
     if result.stopped_by.startswith("SIG"):
         print(
             f"stopped by {result.stopped_by} after {result.steps / 1e6:.2f} M steps; "
@@ -58,7 +89,6 @@ def run(config: RunConfig, overrides: list[str], output: Path | None = None) -> 
     best = f"best validation {score_text(result.score, result.best_validation)}"
     print(f"trained {result.steps / 1e6:.2f} M steps in {result.seconds:.0f} s; {best}")
     finish(config, folder, result.steps)
-    print(f"whole job: {time.monotonic() - started:.0f} s")
 
 
 def finish(config: RunConfig, folder: Path, steps: int) -> None:

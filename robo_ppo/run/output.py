@@ -4,10 +4,19 @@ import os
 import sys
 from pathlib import Path
 
+from robo_ppo.run import launch
+
 
 def program(command: str) -> str:
-    """How this person starts a command: `python train.py` in a checkout, `robo-ppo train` where it is installed."""
-    return f"robo-ppo {command}" if Path(sys.argv[0]).stem == "robo-ppo" else f"python {command}.py"
+    """How this person starts a command: `python train.py` in a checkout, `robo-ppo train` where it is installed.
+
+    A training that torchrun has started is started by torchrun again.
+    """
+    installed = Path(sys.argv[0]).stem == "robo-ppo"
+    place = launch.find() if command == "train" else None
+    if place is None:
+        return f"robo-ppo {command}" if installed else f"python {command}.py"
+    return f"{place.command} --no-python robo-ppo {command}" if installed else f"{place.command} {command}.py"
 
 
 def silence() -> None:

@@ -13,6 +13,7 @@ import torch.distributed
 
 from robo_ppo.errors import UserError
 from robo_ppo.run.distributed import PEER_LOST, USER_ERROR, PeerLost, join_ranks
+from robo_ppo.run.folder import load_config
 from robo_ppo.run.output import silence
 from robo_ppo.run.train import take_part
 
@@ -24,7 +25,7 @@ def main() -> None:
     silence()
     _leave_with_the_main_process()
     try:
-        take_part(folder, join_ranks(rank, count, port))
+        take_part(load_config(folder), folder, join_ranks(rank, count, port))
         torch.distributed.destroy_process_group()
     except UserError as error:
         os.write(report, str(error).encode())

@@ -10,6 +10,7 @@ from functools import reduce
 from robo_ppo.config import RunConfig, SimConfig, device_of
 from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
+from robo_ppo.run.launch import Launch
 
 _MOST_RANKS = 4
 _LEAST = {
@@ -40,15 +41,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def resolved(config: RunConfig) -> RunConfig:
-    """The configuration, checked, with what depends on this machine filled in, so that the run can be repeated."""
+def resolved(config: RunConfig, launch: Launch | None = None) -> RunConfig:
+    """The configuration, checked, with what depends on this machine filled in, so that the run can be repeated.
+
+    Where torchrun has started the ranks, they are as many as it says.
+    """
     config = dataclasses.replace(config, device=device_of(config))
     _check_limits(config)
-    ranks = config.ranks or (_automatic_ranks(config) if config.device == "cpu" else 1)
-    threads = config.threads or max(1, cores() // ranks)
+    ranks = config.ranks or (launch.size if launch is not None else _automatic_ranks(config))
+    threads = config.threads or max(1, cores() // (launch.local_size if launch is not None else ranks))
     sim = dataclasses.replace(config.sim, threads=config.sim.threads or threads)
     config = dataclasses.replace(config, ranks=ranks, threads=threads, sim=sim, init=_found(config.init, config.runs))
-    check(config)
+    check(config, launch)
     return config
 
 
@@ -62,7 +66,9 @@ def on_cpu(config: RunConfig) -> RunConfig:
 
 
 def _automatic_ranks(config: RunConfig) -> int:
-    """One for each core, a few at most, and no more than can share the work equally."""
+    """One for each core, a few at most, and no more than can share the work equally; a GPU is one rank's."""
+    if config.device != "cpu":
+        return 1
     for ranks in range(min(_MOST_RANKS, cores()), 1, -1):
         try:
             _check_shares(dataclasses.replace(config, ranks=ranks))
@@ -72,10 +78,26 @@ def _automatic_ranks(config: RunConfig) -> int:
     return 1
 
 
-def check(config: RunConfig) -> None:
+def check(config: RunConfig, launch: Launch | None = None) -> None:
     """Refuse numbers of a resolved configuration that are out of their range or do not fit together."""
     _check_limits(config)
     _check_shares(config)
+    _check_ranks(config, launch)
+
+
+def _check_ranks(config: RunConfig, launch: Launch | None) -> None:
+    """A resumed run needs the ranks that it had, and several GPUs need somebody who starts a process for each."""
+    if launch is not None and config.ranks != launch.size:
+        instead = f"--nproc-per-node {config.ranks}" if launch.is_on_one_machine else f"{config.ranks} in all"
+        raise UserError(
+            f"this run has {config.ranks} ranks, and torchrun has started {launch.size}; a run goes on with as many as "
+            f"it had: start {instead}"
+        )
+    if launch is None and config.device != "cpu" and config.ranks > 1:
+        raise UserError(
+            f"device={config.device} with ranks={config.ranks}: each rank needs a GPU of its own; "
+            f"start them with torchrun --nproc-per-node {config.ranks}"
+        )
 
 
 def _check_limits(config: RunConfig) -> None:
@@ -107,7 +129,7 @@ def _check_shares(config: RunConfig) -> None:
     if config.num_envs % config.ranks:
         raise UserError(
             f"num_envs={config.num_envs} cannot be shared equally by {config.ranks} ranks; "
-            f"{config.num_envs - config.num_envs % config.ranks + config.ranks} can, or choose ranks=…"
+            f"{config.num_envs - config.num_envs % config.ranks + config.ranks} can, or choose another number of ranks"
         )
     if config.validation.episodes < config.ranks:
         raise UserError(

@@ -1,7 +1,7 @@
 """Sums over the ranks of one machine through shared memory: microseconds, where a message takes a millisecond.
 
     sums = SharedSum.create(size=2, is_alone=…)              # rank 0; hand `sums.path` to the others
-    sums = SharedSum.attach(path, rank=1, size=2)
+    sums = SharedSum.attach(path, rank=1, size=2, is_alone=…)
     sums.forget_path()                                       # rank 0, once all have attached
     sums.add(tensor)                                         # in place, the same bits on all ranks
 
@@ -61,9 +61,9 @@ class SharedSum:
         return cls(Path(name), 0, size, is_alone)
 
     @classmethod
-    def attach(cls, path: Path, rank: int, size: int) -> "SharedSum":
-        """Join, as another rank (whose end, when rank 0 is gone, is somebody else's work)."""
-        return cls(path, rank, size, lambda: False)
+    def attach(cls, path: Path, rank: int, size: int, is_alone: Callable[[], bool]) -> "SharedSum":
+        """Join, as another rank."""
+        return cls(path, rank, size, is_alone)
 
     def forget_path(self) -> None:
         """Remove the file's name: the memory lasts as long as the ranks, and nothing stays however they end."""

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,12 +34,14 @@ from robo_ppo.learn.rollout import Rollout
 from robo_ppo.run import checkpoint
 from robo_ppo.run.distributed import Ranks, start_ranks
 from robo_ppo.run.episodes import run_episodes
+from robo_ppo.run.equality import assert_learnt_the_same
 from robo_ppo.run.folder import find, load_config, parse_config
 from robo_ppo.run.metrics import MetricsLog, Progress
 from robo_ppo.run.stepper import Stepper
 
 _DUMPS = 8  # broken worlds that one rank keeps in a run
 _UNHARMED = "the last checkpoint is unharmed"
+_STOPPING = ("SIGINT", "SIGTERM")
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,9 @@ def train(config: RunConfig, folder: Path) -> TrainingResult:
         return Trainer(config, folder, ranks).run()
 
 
-def take_part(folder: Path, ranks: Ranks) -> None:
-    """Train as one of the other ranks."""
-    Trainer(load_config(folder), folder, ranks).run()
+def take_part(config: RunConfig, folder: Path, ranks: Ranks) -> TrainingResult:
+    """Train as one of several ranks; only rank 0 needs the folder."""
+    return Trainer(config, folder, ranks).run()
 
 
 def make_model(config: RunConfig, observation_sizes: dict[str, int], action_size: int) -> ActorCritic:
@@ -105,21 +107,25 @@ class Trainer:
         self.stepper.place(self.environment.reset())
         self._signal: str | None = None
         self._dumped = 0
-        if checkpoint.numbered(folder):
-            self._resume(checkpoint.newest(folder))
+        # Rank 0 reads the files, which need not be there on the machines of the others.
+        saved = ranks.scatter(self._saved())
+        if saved is not None:
+            self._resume(saved)
         elif config.init is not None:
-            initialise(self.ppo.model, config)
+            if ranks.rank == 0:
+                initialise(model, config)
+            model.load_state_dict(ranks.share(checkpoint.on_cpu(model.state_dict())))
 
     def run(self) -> TrainingResult:
         """Train until the target, the end, or a signal."""
         leads = self.ranks.rank == 0
         progress = Progress(self.config.total_steps, self.environment.score, self.steps)
-        stopped = False
+        stopped = ""
         with (
+            _listening(self._on_signal, aloud=leads),
             closing(self.environment),
             closing(self.validation),
             MetricsLog(self.folder, self.steps, self.config) if leads else nullcontext() as log,
-            _listening(self._on_signal) if leads else nullcontext(),
         ):
             if self.steps == 0:
                 self._save()  # a folder that cannot be written to shows now, not after the first interval
@@ -131,11 +137,11 @@ class Trainer:
                 if stopped or self._is_at_target() or self._passed(self.config.checkpoint_every):
                     self._save()
         progress.end()
-        ended_by = (self._signal or "signal") if stopped else "target" if self._is_at_target() else "end"
+        ended_by = stopped or ("target" if self._is_at_target() else "end")
         return TrainingResult(self.steps, self.seconds, self.environment.score, self.best, ended_by)
 
-    def _advance(self) -> tuple[dict[str, float], bool]:
-        """One iteration, and a validation if it is time; returns what is to be logged, and whether to stop."""
+    def _advance(self) -> tuple[dict[str, float], str]:
+        """One iteration, and a validation if it is time; returns what is to be logged, and the signal to stop."""
         config = self.config
         began = time.monotonic()
         statistics = self.iterate()
@@ -190,8 +196,8 @@ class Trainer:
         cap = settings.max_learning_rate + (settings.final_max_learning_rate - settings.max_learning_rate) * done
         self.ppo.max_learning_rate.fill_(cap)
 
-    def _sum_up(self, own: Totals, statistics: Statistics) -> tuple[Totals, bool]:
-        """Totals of all ranks, and whether one of them was told to stop."""
+    def _sum_up(self, own: Totals, statistics: Statistics) -> tuple[Totals, str]:
+        """Totals of all ranks, and the signal that told one of them to stop, if any."""
         outcomes, terms = list(own.outcomes), self.environment.term_names
         suspects = torch.cat((own.terms + self.environment.unfinished_terms(), torch.stack(list(statistics.values()))))
         parts = [
@@ -199,7 +205,7 @@ class Trainer:
             torch.stack(list(own.outcomes.values())),
             own.terms,
             (~torch.isfinite(suspects)).float(),
-            torch.stack((own.broken.float(), torch.full_like(own.returns, float(self._signal is not None)))),
+            torch.stack((own.broken, *(torch.full_like(own.returns, self._signal == name) for name in _STOPPING))),
         ]
         counts, ends, by_term, not_finite, rest = self.ranks.sum(torch.cat(parts)).split([len(part) for part in parts])
         if bool(not_finite.any()):
@@ -207,7 +213,8 @@ class Trainer:
             self._refuse(dict(zip([*names, *statistics], not_finite.tolist(), strict=True)), len(names))
         by_outcome = dict(zip(outcomes, ends, strict=True))
         episodes, returns, steps = counts
-        return Totals(episodes, returns, steps, by_outcome, by_term, int(rest[0])), bool(rest[1] > 0)
+        told = next((name for name, count in zip(_STOPPING, rest[1:].tolist(), strict=True) if count), "")
+        return Totals(episodes, returns, steps, by_outcome, by_term, int(rest[0])), told
 
     def _refuse(self, not_finite: Mapping[str, float], terms: int) -> None:
         """Say what became infinite or not a number: an observed signal, a reward term, or the update by itself."""
@@ -241,8 +248,12 @@ class Trainer:
             self._recent.zero_()
 
     def _dump_broken_worlds(self) -> None:
-        """Keep a world that became non-finite in this iteration, for replay, and say so; a few in all."""
-        world = self.environment.take_broken_world() if self._dumped < _DUMPS else None
+        """Keep a world that became non-finite in this iteration, for replay, and say so; a few in all.
+
+        A rank on a machine without the run's folder keeps none; `train/broken_worlds` counts them all the same.
+        """
+        keeps = self._dumped < _DUMPS and self.folder.is_dir()
+        world = self.environment.take_broken_world() if keeps else None
         if world is not None:
             path = self.folder / "broken_worlds" / f"episode_{world.episode}_step_{world.step}.pt"
             checkpoint.write(path, dataclasses.asdict(world))
@@ -306,15 +317,18 @@ class Trainer:
         return self.steps // interval > before // interval or self.steps >= self.config.total_steps
 
     def _own_state(self) -> dict[str, Any]:
-        return {
-            "environment": self.environment.snapshot(),
-            "observation": {name: values.clone() for name, values in self.stepper.observation.items()},
-            "ppo": self.ppo.state_dict(),
-        }
+        return checkpoint.on_cpu(
+            {
+                "environment": self.environment.snapshot(),
+                "observation": {name: values.clone() for name, values in self.stepper.observation.items()},
+                "ppo": self.ppo.state_dict(),
+            }
+        )
 
     def _save(self) -> None:
         states = self.ranks.gather(self._own_state())
         if self.ranks.rank == 0:
+            assert_learnt_the_same([state["ppo"] for state in states], self.steps)
             content = {
                 "config": (self.folder / "config.yaml").read_text(),
                 "steps": self.steps,
@@ -326,15 +340,24 @@ class Trainer:
             }
             checkpoint.save(self.folder, self.steps, content)
 
-    def _resume(self, path: Path) -> None:
-        """Continue from a checkpoint."""
+    def _saved(self) -> Sequence[dict[str, Any] | None]:
+        """What the newest checkpoint holds for each rank; None for each where there is no checkpoint."""
+        if self.ranks.rank > 0 or not checkpoint.numbered(self.folder):
+            return [None] * self.ranks.size
+        path = checkpoint.newest(self.folder)
         saved = checkpoint.read(path)
         if saved.get("config") != (self.folder / "config.yaml").read_text():
             raise UserError(f"{self.folder / 'config.yaml'} was changed since {path.name} was written; put it back")
+        states = saved.pop("ranks", ())
+        if len(states) != self.ranks.size:
+            reason = f"it was written by {len(states)} ranks, not {self.ranks.size}"
+            raise UserError(f"{path} does not fit {self.folder / 'config.yaml'}: {reason}")
+        return [{**saved, "path": str(path), "own": own} for own in states]
+
+    def _resume(self, saved: dict[str, Any]) -> None:
+        """Continue from this rank's part of a checkpoint."""
         try:
-            if len(saved["ranks"]) != self.ranks.size:
-                raise ValueError(f"it was written by {len(saved['ranks'])} ranks, not {self.ranks.size}")
-            own = saved["ranks"][self.ranks.rank]
+            own = saved["own"]
             fresh = self.environment.restore(own["environment"])
             if fresh is not None and self.ranks.rank == 0:
                 print("these environments cannot be saved: they begin new episodes")
@@ -347,7 +370,7 @@ class Trainer:
             self._recent.copy_(saved["recent"])
         except (RuntimeError, KeyError, ValueError, IndexError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{path} does not fit {self.folder / 'config.yaml'}: {reason}") from error
+            raise UserError(f"{saved['path']} does not fit {self.folder / 'config.yaml'}: {reason}") from error
 
     def _on_signal(self, name: str) -> None:
         self._signal = name
@@ -394,14 +417,17 @@ def load_model(model: ActorCritic, weights: dict[str, Tensor], where: str) -> No
 
 
 @contextmanager
-def _listening(told: Callable[[str], None]) -> Generator[None]:
+def _listening(told: Callable[[str], None], *, aloud: bool) -> Generator[None]:
     """Until its end, SIGINT and SIGTERM ask the training to stop after its iteration; a second one is not heard."""
 
     def hear(number: int, _frame: FrameType | None) -> None:
-        os.write(2, b"\nstopping after this iteration, then writing a checkpoint\n")
+        nonlocal aloud
+        if aloud:
+            aloud = False
+            os.write(2, b"\nstopping after this iteration, then writing a checkpoint\n")
         told(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, hear) for number in map(signal.Signals.__getitem__, _STOPPING)}
     try:
         yield
     finally:

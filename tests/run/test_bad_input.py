@@ -50,7 +50,10 @@ WATCHED = (
         ("total_steps=-5", "total_steps must be at least 1, not -5"),
         ("checkpoint_every=0", "checkpoint_every must be at least 1, not 0"),
         ("task.timestep=0", "task.timestep must be greater than 0, not 0.0"),
-        ("num_envs=65 ranks=2", "num_envs=65 cannot be shared equally by 2 ranks; 66 can, or choose ranks=…"),
+        (
+            "num_envs=65 ranks=2",
+            "num_envs=65 cannot be shared equally by 2 ranks; 66 can, or choose ",
+        ),
         ("num_envs=10 ranks=1 ppo.minibatches=3", "ppo.minibatches=3 does not divide the 320 samples of an iteration"),
         ("validation.episodes=1 ranks=2", "validation.episodes=1 must be at least the number of ranks, 2"),
         ("device=cuda", "device=cuda; sim=mujoco_cpu runs on device=cpu alone"),

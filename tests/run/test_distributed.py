@@ -9,6 +9,8 @@ import psutil
 import pytest
 
 from robo_ppo.errors import UserError
+from robo_ppo.run import checkpoint
+from robo_ppo.run.equality import RanksDiffer
 from tests.run.training import TINY, command, final_state, start, train_in, wait_for_rows
 
 OWN = str(Path(__file__).with_name("own_package"))
@@ -32,8 +34,9 @@ def test_a_killed_rank_ends_the_job_with_one_message(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=20)
     assert process.returncode == 2
     reason = "rank 1 was ended by SIGKILL (the system does that when memory runs out)"
-    assert err == f"error: {reason}; the last checkpoint is unharmed\n"
-    assert (folder / "checkpoints").is_dir()
+    left = f"the checkpoint of step 0 is whole; go on with: python train.py resume={folder}"
+    assert err == f"error: {reason}; {left}\n"
+    assert checkpoint.newest(folder).name == "step_000000000000.pt"
 
 
 @pytest.fixture
@@ -62,6 +65,16 @@ def test_a_fault_of_one_rank_shows_its_stack_trace(
     shown = capfd.readouterr().err
     assert "RuntimeError: boom" in shown
     assert shown.count("Traceback") == 1
+
+
+def test_weights_that_differ_are_a_fault_and_are_not_saved(
+    second_rank_goes_wrong: Callable[[str], None], tmp_path: Path
+) -> None:
+    second_rank_goes_wrong("drift")
+    said = r"after 1,024 steps model\.\S+ on rank 1 differs from rank 0's, by up to \S+e-0[56]\. .* checkpoint before"
+    with pytest.raises(RanksDiffer, match=said):
+        train_in(tmp_path, "ranks=2", "task.entry_point=odd_tasks:OddTask")
+    assert checkpoint.newest(tmp_path).name == "step_000000000000.pt"
 
 
 @pytest.mark.parametrize("stage", ["at the start", "in mid-training"])

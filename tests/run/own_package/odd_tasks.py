@@ -1,6 +1,6 @@
 """A person's own task, in a package that only PYTHONPATH knows: uav_hover with terms and signals that go wrong.
 
-ODD_RANK makes the second rank go wrong when it builds the task: `mistake` or `fault`.
+ODD_RANK makes the second rank go wrong: `mistake` or `fault` when it builds the task, `drift` as it learns.
 """
 
 import os
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from robo_ppo.env.signals import signal
 from robo_ppo.errors import UserError
+from robo_ppo.learn.ppo import Statistics
+from robo_ppo.run.train import Trainer
 from robo_ppo.tasks.uav.hover import UavHover
 
 
@@ -36,6 +38,18 @@ def root(height: Tensor) -> Tensor:
     return torch.sqrt(height - 1.0)
 
 
+def _drift() -> None:
+    """Let one weight of this rank come out a little different, as a fault of its memory would."""
+    learn = Trainer.iterate
+
+    def iterate(self: Trainer) -> Statistics:
+        statistics = learn(self)
+        self.ppo.parameters.value.data[7] += 1e-6
+        return statistics
+
+    Trainer.iterate = iterate
+
+
 class OddTask(UavHover):
     """uav_hover, and what is above."""
 
@@ -43,7 +57,10 @@ class OddTask(UavHover):
         super().__init__(*arguments)  # pyright: ignore[reportArgumentType]
         way = os.environ.get("ODD_RANK")
         if way and sys.argv[0].endswith("rank.py"):
-            raise UserError("this rank has no camera") if way == "mistake" else RuntimeError("boom")
+            if way == "drift":
+                _drift()
+            else:
+                raise UserError("this rank has no camera") if way == "mistake" else RuntimeError("boom")
 
     def sources(self) -> Sequence[object]:
         return [*super().sources(), sys.modules[__name__]]
