@@ -16,6 +16,7 @@ from robo_ppo.run.resolve import check, resolved
 
 if TYPE_CHECKING:
     from robo_ppo.export.bundle import Bundle
+    from robo_ppo.run.train import TrainingResult
 
 _GOLDEN_FLIGHTS = 200  # environments whose measurements the exported policy is compared on
 _GOLDEN_STEPS = 50
@@ -44,6 +45,22 @@ def run(config: RunConfig, overrides: list[str], output: Path | None = None) -> 
         folders.save_config(config, folder)
         print(f"run: {folder}\n")
 
+    _train_and_finish(config, folder, started)
+
+
+def go_on(folder: Path) -> "TrainingResult":
+    """Do, or do the rest of, what the configuration in a folder says: a trial of a sweep."""
+    started = time.monotonic()
+    config = folders.load_config(folder)
+    check(config)
+    loggers.check(config.logger)
+    from robo_ppo.run import checkpoint
+
+    print(_table(config, is_new=not checkpoint.numbered(folder)))
+    return _train_and_finish(config, folder, started)
+
+
+def _train_and_finish(config: RunConfig, folder: Path, started: float) -> "TrainingResult":
     from robo_ppo.run.train import train
 
     result = train(config, folder)
@@ -59,6 +76,7 @@ def run(config: RunConfig, overrides: list[str], output: Path | None = None) -> 
     print(f"trained {result.steps / 1e6:.2f} M steps in {result.seconds:.0f} s; {best}")
     finish(config, folder, result.steps)
     print(f"whole job: {time.monotonic() - started:.0f} s")
+    return result
 
 
 def finish(config: RunConfig, folder: Path, steps: int) -> None:

@@ -11,7 +11,7 @@ from robo_ppo.config import RunConfig
 from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
 
-_MOST_RANKS = 4
+MOST_RANKS = 4
 _LEAST = {
     "num_envs": 1,
     "total_steps": 1,
@@ -32,24 +32,29 @@ _POSITIVE = ("task.episode_seconds", "task.timestep", "evaluation.video_seconds"
 
 
 def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: its share of the machine where trials of a sweep run side by side."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, int(os.environ.get("ROBO_PPO_CORES", available)))
 
 
-def resolved(config: RunConfig) -> RunConfig:
-    """The configuration, checked, with what depends on this machine filled in, so that the run can be repeated."""
+def resolved(config: RunConfig, available: int | None = None) -> RunConfig:
+    """The configuration, checked, with what depends on the machine filled in, so that the run can be repeated.
+
+    The machine is this one, or one with as many cores as are `available`.
+    """
+    available = available or cores()
     _check_limits(config)
-    ranks = config.ranks or _automatic_ranks(config)
-    threads = config.threads or max(1, cores() // ranks)
+    ranks = config.ranks or _automatic_ranks(config, available)
+    threads = config.threads or max(1, available // ranks)
     sim = dataclasses.replace(config.sim, threads=config.sim.threads or threads)
     config = dataclasses.replace(config, ranks=ranks, threads=threads, sim=sim, init=_found(config.init, config.runs))
     check(config)
     return config
 
 
-def _automatic_ranks(config: RunConfig) -> int:
+def _automatic_ranks(config: RunConfig, available: int) -> int:
     """One for each core, a few at most, and no more than can share the work equally."""
-    for ranks in range(min(_MOST_RANKS, cores()), 1, -1):
+    for ranks in range(min(MOST_RANKS, available), 1, -1):
         try:
             _check_shares(dataclasses.replace(config, ranks=ranks))
         except UserError:
