@@ -30,6 +30,7 @@ from robo_ppo.run import folder as folders
 from robo_ppo.run import launch, search_path
 from robo_ppo.run.hydra_errors import explain, explain_half_group, explain_yaml
 from robo_ppo.run.output import silence
+from robo_ppo.run.sweep import plugins
 
 _USAGE = (
     "usage: robo-ppo train|evaluate|play [key=value …]   (robo-ppo train --help lists the keys)\n"
@@ -79,6 +80,7 @@ def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
     # PyOpenGL reports on its own accelerators when MuJoCo imports it, which is at once where MUJOCO_GL is set.
     logging.getLogger("OpenGL").setLevel(logging.WARNING)
     register()
+    plugins.register()
     mistakes: list[str] = []
 
     def refuse(message: str) -> None:

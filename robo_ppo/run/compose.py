@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from robo_ppo.config import EvaluateConfig, PlayConfig, RunConfig, register
 from robo_ppo.run import search_path
 from robo_ppo.run.folder import typed
+from robo_ppo.run.sweep import plugins
 
 Schema = TypeVar("Schema", RunConfig, EvaluateConfig, PlayConfig)
 
@@ -37,6 +38,7 @@ def compose_play(*overrides: str) -> PlayConfig:
 
 def _compose(name: str, schema: type[Schema], overrides: tuple[str, ...]) -> Schema:
     register()
+    plugins.register()
     search_path.register()
     GlobalHydra.instance().clear()
     with hydra.initialize_config_module("robo_ppo.conf", version_base=None):

@@ -49,6 +49,10 @@ class PeerLost(Exception):
     """Another rank is gone, or silent for too long."""
 
 
+class RankLost(UserError):
+    """What the person is told of a lost rank that has made no mistake; a resumed run may well go on."""
+
+
 class Ranks:
     """This process among all; a single process is a group of one."""
 
@@ -264,8 +268,8 @@ def _reason(others: Sequence[subprocess.Popen[bytes]], lost: PeerLost, folder: P
             if code < 0:
                 name = signal.Signals(-code).name
                 hint = " (the system does that when memory runs out)" if name == "SIGKILL" else ""
-                return UserError(f"rank {rank} was ended by {name}{hint}; {what_is_left(folder)}")
+                return RankLost(f"rank {rank} was ended by {name}{hint}; {what_is_left(folder)}")
             return SystemExit(f"error: rank {rank} failed; its stack trace stands above")
         if time.monotonic() > deadline:
-            return UserError(f"the ranks have lost each other: {lost}; {what_is_left(folder)}")
+            return RankLost(f"the ranks have lost each other: {lost}; {what_is_left(folder)}")
         time.sleep(0.02)

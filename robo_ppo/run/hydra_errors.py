@@ -28,6 +28,10 @@ def explain(error: Exception) -> str:
         return f"{merged['override']}: {_how_to_add(merged['override']) or _first_line(cause)}"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return f"{cause.full_key}: {_first_line(cause)}"
+    if "does not support sweep type : INTERVAL" in str(error):
+        return (
+            "an interval(…) is for Optuna to draw from: add hydra/sweeper=optuna, or name the values, as in seed=0,1,2"
+        )
     lines = [line.strip() for line in str(error).splitlines()]
     return "; ".join(line for line in lines if line and "hydra.cc" not in line)
 

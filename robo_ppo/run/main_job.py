@@ -76,6 +76,22 @@ def _prepare(
     return config, folder
 
 
+def go_on(folder: Path) -> "TrainingResult":
+    """Do, or do the rest of, what the configuration in a folder says: a trial of a sweep."""
+    started = time.monotonic()
+    config = folders.load_config(folder)
+    check(config)
+    loggers.check(config.logger)
+    from robo_ppo.run import checkpoint
+    from robo_ppo.run.train import train
+
+    print(_table(config, is_new=not checkpoint.numbered(folder)))
+    result = train(config, folder)
+    _conclude(config, folder, result)
+    print(f"whole job: {time.monotonic() - started:.0f} s")
+    return result
+
+
 def _conclude(config: RunConfig, folder: Path, result: "TrainingResult") -> None:
     """Say how the training ended, and finish the job unless it was told to stop."""
     if result.stopped_by.startswith("SIG"):

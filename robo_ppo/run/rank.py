@@ -6,7 +6,6 @@ its standard input ends when the main process is gone, and then it goes too.
 
 import os
 import sys
-import threading
 from pathlib import Path
 
 import torch.distributed
@@ -15,6 +14,7 @@ from robo_ppo.errors import UserError
 from robo_ppo.run.distributed import PEER_LOST, USER_ERROR, PeerLost, join_ranks
 from robo_ppo.run.folder import load_config
 from robo_ppo.run.output import silence
+from robo_ppo.run.parent import leave_with_parent
 from robo_ppo.run.train import take_part
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     folder, rank, count, port = Path(sys.argv[1]), *map(int, sys.argv[2:])
     report = os.dup(sys.stdout.fileno())
     silence()
-    _leave_with_the_main_process()
+    leave_with_parent(PEER_LOST)
     try:
         take_part(load_config(folder), folder, join_ranks(rank, count, port))
         torch.distributed.destroy_process_group()
@@ -33,14 +33,6 @@ def main() -> None:
     except PeerLost:
         os._exit(PEER_LOST)
     os._exit(0)  # at once: the interpreter's own end would meet threads of C++ that still wait, and abort
-
-
-def _leave_with_the_main_process() -> None:
-    def watch() -> None:
-        os.read(sys.stdin.fileno(), 1)
-        os._exit(PEER_LOST)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

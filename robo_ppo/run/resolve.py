@@ -12,7 +12,7 @@ from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
 from robo_ppo.run.launch import Launch
 
-_MOST_RANKS = 4
+MOST_RANKS = 4
 _LEAST = {
     "num_envs": 1,
     "total_steps": 1,
@@ -37,19 +37,22 @@ _POSITIVE = ("task.episode_seconds", "task.timestep", "evaluation.video_seconds"
 
 
 def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: its share of the machine where trials of a sweep run side by side."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, int(os.environ.get("ROBO_PPO_CORES", available)))
 
 
-def resolved(config: RunConfig, launch: Launch | None = None) -> RunConfig:
-    """The configuration, checked, with what depends on this machine filled in, so that the run can be repeated.
+def resolved(config: RunConfig, launch: Launch | None = None, available: int | None = None) -> RunConfig:
+    """The configuration, checked, with what depends on the machine filled in, so that the run can be repeated.
 
-    Where torchrun has started the ranks, they are as many as it says.
+    The machine is this one, or one with as many cores as are `available`. Where torchrun has started the ranks, they
+    are as many as it says.
     """
+    available = available or cores()
     config = dataclasses.replace(config, device=device_of(config))
     _check_limits(config)
-    ranks = config.ranks or (launch.size if launch is not None else _automatic_ranks(config))
-    threads = config.threads or max(1, cores() // (launch.local_size if launch is not None else ranks))
+    ranks = config.ranks or (launch.size if launch is not None else _automatic_ranks(config, available))
+    threads = config.threads or max(1, available // (launch.local_size if launch is not None else ranks))
     sim = dataclasses.replace(config.sim, threads=config.sim.threads or threads)
     config = dataclasses.replace(config, ranks=ranks, threads=threads, sim=sim, init=_found(config.init, config.runs))
     check(config, launch)
@@ -65,11 +68,11 @@ def on_cpu(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, sim=SimConfig(threads=cores()), device=device)
 
 
-def _automatic_ranks(config: RunConfig) -> int:
+def _automatic_ranks(config: RunConfig, available: int) -> int:
     """One for each core, a few at most, and no more than can share the work equally; a GPU is one rank's."""
     if config.device != "cpu":
         return 1
-    for ranks in range(min(_MOST_RANKS, cores()), 1, -1):
+    for ranks in range(min(MOST_RANKS, available), 1, -1):
         try:
             _check_shares(dataclasses.replace(config, ranks=ranks))
         except UserError:

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from robo_ppo.errors import UserError
-from robo_ppo.run import folder as folders
 from robo_ppo.run.compose import compose
 from robo_ppo.run.resolve import cores, resolved
-from tests.run.training import ALONE, ROOT, TINY, command, run
+from tests.run.training import ROOT, TINY, command, run
 
 
 @pytest.mark.parametrize(
@@ -81,16 +80,6 @@ def test_a_task_of_ones_own_beside_ones_own_package(tmp_path: Path) -> None:
     done = run(command("task=od", "--config-dir", "conf"), tmp_path, PYTHONPATH=own)
     assert done.stderr.startswith("error: there is no task=od; ")
     assert "odd" in done.stderr
-
-
-def test_a_sweep_trains_each_and_a_mistake_in_one_leaves_the_others(tmp_path: Path) -> None:
-    arguments = ["-m", *TINY, "total_steps=256", f"runs={tmp_path}/runs", "ppo.gamma=0.9,2,0.8"]
-    done = run([sys.executable, "-c", ALONE, *arguments], tmp_path)
-    assert done.returncode == 2
-    assert done.stderr == "error: ppo.gamma must lie in [0, 1], not 2.0\n"
-    trained = sorted(path.parent for path in (tmp_path / "runs").glob("sweep_*/config.yaml"))
-    assert [folders.load_config(folder).ppo.gamma for folder in trained] == [0.9, 0.8]
-    assert (tmp_path / "runs/latest").resolve() == trained[-1]
 
 
 def test_what_depends_on_the_machine_is_filled_in_once() -> None:
