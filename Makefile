@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 # Folders that are imported as robo_ppo.<name> (package-dir in pyproject.toml), and MuJoCo's compiled modules, which come
-# without type stubs: the type checker sees both through links and stubs in $(VENV)/typing.
+# without type stubs: the type checker sees both through links and stubs in $(VENV)/typing. There, too, the published
+# stubs of Isaac Gym meet those in typings/.
 MAPPED := conf export policies robots tasks
 COMPILED := _batch _callbacks _constants _enums _errors _functions _render _rollout _specs _structs
 
@@ -75,4 +76,7 @@ $(VENV)/.typing: $(VENV)/.installed-dev Makefile
 		$(BIN)/pybind11-stubgen mujoco.$$module \
 			--root-suffix=-stubs --output-dir $(VENV)/typing --ignore-all-errors || exit 1; done
 	echo partial > $(VENV)/typing/mujoco-stubs/py.typed
+	mkdir $(VENV)/typing/isaacgym
+	ln -s ../../../typings/isaacgym/__init__.pyi ../../../typings/isaacgym/gymtorch.pyi $(VENV)/typing/isaacgym
+	cp $(VENV)/lib/python*/site-packages/isaacgym-stubs/gymapi.pyi $(VENV)/typing/isaacgym
 	@touch $@

@@ -74,6 +74,23 @@ class RandomizationConfig:
 
 
 @dataclass
+class IsaacGymConfig:
+    """Isaac Gym's own settings; see `robo_ppo.sim.isaac_gym.IsaacGymSettings`."""
+
+    python: str = ""  # the interpreter that Isaac Gym is installed in
+    environment: dict[str, str] = field(default_factory=dict)  # variables for it, besides those of this process
+    device: str = "cuda:0"  # where PhysX runs
+    threads: int = 4  # of PhysX on the CPU
+    spacing: float = 4.0  # m
+    substeps: int = 1
+    position_iterations: int = 4
+    velocity_iterations: int = 1
+    contact_offset: float = 0.01  # m
+    max_depenetration_velocity: float = 10.0  # m/s
+    max_gpu_contact_pairs: int = 8388608
+
+
+@dataclass
 class SimConfig:
     """The physics back end."""
 
@@ -81,6 +98,7 @@ class SimConfig:
     threads: int = 0  # mujoco_cpu: of the physics in each rank; 0: as many as the rank has
     contacts: int = 0  # mujoco_warp: that a world's buffer holds; 0: estimated from the model
     constraints: int = 0  # mujoco_warp: likewise
+    isaac_gym: IsaacGymConfig = field(default_factory=IsaacGymConfig)
 
 
 @dataclass

@@ -25,6 +25,7 @@ from robo_ppo.env.task import SUCCESS, Task
 from robo_ppo.env.vector import ForeignEnvironment, VectorEnvironment
 from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.sim.device import open_device
+from robo_ppo.sim.isaac_gym import IsaacGym, IsaacGymSettings
 from robo_ppo.sim.mujoco_cpu import MujocoCpu
 from robo_ppo.sim.simulation import Simulation
 
@@ -185,7 +186,16 @@ def _mujoco_warp(config: RunConfig, model: mujoco.MjModel, num_envs: int) -> Sim
     return MujocoWarp(model, num_envs, open_device(device_of(config)), *sizes)
 
 
-_BACKENDS = {"mujoco_cpu": _mujoco_cpu, "mujoco_warp": _mujoco_warp}
+def _isaac_gym(config: RunConfig, model: mujoco.MjModel, num_envs: int) -> Simulation:
+    if device_of(config) != "cpu":
+        raise UserError(
+            f"sim=isaac_gym exchanges its numbers in the CPU's memory; device must be cpu, not {config.device}"
+        )
+    settings = IsaacGymSettings(**dataclasses.asdict(config.sim.isaac_gym))
+    return IsaacGym(model, num_envs, settings, config.sim.threads)
+
+
+_BACKENDS = {"mujoco_cpu": _mujoco_cpu, "mujoco_warp": _mujoco_warp, "isaac_gym": _isaac_gym}
 
 
 def _sensors(config: RunConfig, table: SignalTable, onboard: Onboard, num_envs: int, device: torch.device) -> Sensors:

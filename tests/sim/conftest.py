@@ -1,11 +1,12 @@
 """What every back end is tested with: a model that has a bit of everything, and MuJoCo itself as the truth.
 
 A back end joins the contract tests with one line in `BACKENDS`: how to make it, and how far its numbers may be from a
-loop over `mj_step` (0.0: equal bit for bit, after rounding to float32).
+loop over `mj_step` (0.0: equal bit for bit, after rounding to float32). What a back end lacks by its nature stands
+there too, with the reason: those fields are left out, and tests that are about nothing else are not made for it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import mujoco
@@ -14,9 +15,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from robo_ppo.sim.isaac_gym import IsaacGym, IsaacGymSettings
 from robo_ppo.sim.mujoco_cpu import MujocoCpu
 from robo_ppo.sim.mujoco_warp import MujocoWarp
 from robo_ppo.sim.simulation import Simulation
+
+from .isaac_gym_double.warm import DOUBLE, warm_python
 
 # A ball with an arm that falls and rolls: contact, a spring, a servo, a motor with a lag (act), a mocap body.
 XML = """
@@ -56,6 +60,16 @@ class Backend:
 
     make: Callable[[mujoco.MjModel, int], Simulation]
     tolerance: float
+    lacks: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What cannot be had of this back end, and why: names of fields, and "ground" for a plane that differs by world."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return self.shows(*FIELDS)
+
+    def shows(self, *fields: str) -> tuple[str, ...]:
+        """Those of some fields that the back end can bind."""
+        return tuple(field for field in fields if field not in self.lacks)
 
     def same(self, shown: Tensor, truth: np.ndarray) -> None:
         """Refuse what a bound field shows if it is not the truth (float64)."""
@@ -66,11 +80,36 @@ class Backend:
             np.testing.assert_allclose(shown.cpu().numpy(), truth, rtol=self.tolerance, atol=self.tolerance)
 
 
+def isaac_gym(model: mujoco.MjModel, num_envs: int) -> IsaacGym:
+    """The back end over its double, which stands in for Isaac Gym itself."""
+    settings = IsaacGymSettings(
+        python=warm_python(), environment={"PYTHONPATH": str(DOUBLE)}, device="cpu", threads=1, spacing=2.0
+    )
+    return IsaacGym(model, num_envs, settings, threads=1)
+
+
+_ENGINE_ONLY = "Isaac Gym's tensors hold positions and velocities; no accelerations, no forces of MuJoCo's contacts"
+
 BACKENDS = {
     "mujoco_cpu, 1 thread": Backend(lambda model, num_envs: MujocoCpu(model, num_envs, 1), 0.0),
     "mujoco_cpu, 2 threads": Backend(lambda model, num_envs: MujocoCpu(model, num_envs, 2), 0.0),
     "mujoco_warp": Backend(MujocoWarp, 2e-4),
+    "isaac_gym, over its double": Backend(
+        isaac_gym,
+        2e-4,
+        {
+            **dict.fromkeys(("qacc", "qfrc_constraint", "actuator_force"), _ENGINE_ONLY),
+            "sensordata": f"the model has an accelerometer. {_ENGINE_ONLY}",
+            "ground": "one plane lies under all worlds",
+        },
+    ),
 }
+
+
+def having(*fields: str) -> pytest.MarkDecorator:
+    """Make a test only for back ends that lack none of these."""
+    able = [name for name, backend in BACKENDS.items() if backend.shows(*fields) == fields]
+    return pytest.mark.parametrize("backend", able, indirect=True)
 
 
 class Plain:

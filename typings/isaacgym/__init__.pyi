@@ -1,0 +1,1 @@
+# isaacgym-stubs holds gymapi alone; `make lint` puts it beside what is here.
