@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 import torch
 
-from robo_ppo.config import CurriculumConfig, MeasurementConfig, RunConfig, TaskConfig, device_of
+from robo_ppo.config import CurriculumConfig, MeasurementConfig, RunConfig, TaskConfig
 from robo_ppo.env.classes import check_robot, load_class, scenes_of
 from robo_ppo.env.environment import Environment, EnvironmentOptions
 from robo_ppo.env.measurements import Measured, Sensors, scaled
@@ -24,10 +24,6 @@ from robo_ppo.env.signals import Leaf, SignalTable, State, collect
 from robo_ppo.env.task import SUCCESS, Task
 from robo_ppo.env.vector import ForeignEnvironment, VectorEnvironment
 from robo_ppo.errors import UserError, did_you_mean
-from robo_ppo.sim.device import open_device
-from robo_ppo.sim.isaac_gym import IsaacGym, IsaacGymSettings
-from robo_ppo.sim.mujoco_cpu import MujocoCpu
-from robo_ppo.sim.simulation import Simulation
 
 TRAINING_SCENES = 8192
 LAST_ACTION = "last_action"
@@ -104,8 +100,7 @@ def build(
     spec.compiler.discardvisual = True  # what is only to be looked at need not move with the physics
     model = spec.compile()
     check_robot(robot, model)
-    check_machine(config)
-    sim = _BACKENDS[config.sim.backend](config, model, num_envs)
+    sim = make_simulation(config, model, num_envs)
 
     randomization = Randomization(config.randomization, robot.parameters())
     reward = Reward(config.reward, task.terms(), sim.device)
@@ -162,40 +157,6 @@ def signal_table(task: Task, randomization: Randomization, reward: Reward) -> tu
     leaves = {name: Leaf(tuple(np.shape(getattr(data, name))), "field") for name in robot.fields()}
     leaves |= {name: state.leaf(onboard=name == LAST_ACTION) for name, state in states.items()}
     return SignalTable({**collect(*task.sources(), robot, task), **reward.signals}, leaves), states
-
-
-def check_machine(config: RunConfig) -> None:
-    """Refuse a back end or a device that this machine does not have."""
-    if is_foreign(config):
-        return
-    if config.sim.backend not in _BACKENDS:
-        raise UserError(f"sim.backend={config.sim.backend}; {did_you_mean(config.sim.backend, _BACKENDS)}")
-    open_device(device_of(config))
-    if config.sim.backend == "mujoco_warp":
-        import robo_ppo.sim.mujoco_warp  # noqa: F401  # says which package is missing
-
-
-def _mujoco_cpu(config: RunConfig, model: mujoco.MjModel, num_envs: int) -> Simulation:
-    return MujocoCpu(model, num_envs, config.sim.threads)
-
-
-def _mujoco_warp(config: RunConfig, model: mujoco.MjModel, num_envs: int) -> Simulation:
-    from robo_ppo.sim.mujoco_warp import MujocoWarp  # imports much, and is an extra
-
-    sizes = config.sim.contacts or None, config.sim.constraints or None
-    return MujocoWarp(model, num_envs, open_device(device_of(config)), *sizes)
-
-
-def _isaac_gym(config: RunConfig, model: mujoco.MjModel, num_envs: int) -> Simulation:
-    if device_of(config) != "cpu":
-        raise UserError(
-            f"sim=isaac_gym exchanges its numbers in the CPU's memory; device must be cpu, not {config.device}"
-        )
-    settings = IsaacGymSettings(**dataclasses.asdict(config.sim.isaac_gym))
-    return IsaacGym(model, num_envs, settings, config.sim.threads)
-
-
-_BACKENDS = {"mujoco_cpu": _mujoco_cpu, "mujoco_warp": _mujoco_warp, "isaac_gym": _isaac_gym}
 
 
 def _sensors(config: RunConfig, table: SignalTable, onboard: Onboard, num_envs: int, device: torch.device) -> Sensors:

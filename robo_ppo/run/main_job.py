@@ -161,12 +161,14 @@ def _refuse_unless_training(folder: Path) -> None:
 
 def _table(config: RunConfig, *, is_new: bool) -> str:
     """The composed task; what is wrong with it, or with the learner's settings, shows before the run has a folder."""
-    from robo_ppo.env.build import check_machine, make_environment
+    from robo_ppo.env.backends import check_machine
+    from robo_ppo.env.build import is_foreign, make_environment
     from robo_ppo.learn.ppo import PPOSettings
     from robo_ppo.run.describe import describe
     from robo_ppo.run.train import initialise, make_model
 
-    check_machine(config)
+    if not is_foreign(config):
+        check_machine(config)
     with closing(make_environment(on_cpu(config), "train", 1, episodes=1)) as environment:
         environment.interface.onboard.refuse_to_export()
         model = make_model(config, environment.observation_sizes, environment.action_size)

@@ -214,7 +214,7 @@ class Trainer:
         by_outcome = dict(zip(outcomes, ends, strict=True))
         episodes, returns, steps = counts
         told = next((name for name, count in zip(_STOPPING, rest[1:].tolist(), strict=True) if count), "")
-        return Totals(episodes, returns, steps, by_outcome, by_term, int(rest[0])), told
+        return Totals(episodes, returns, steps, by_outcome, by_term, rest[0]), told
 
     def _refuse(self, not_finite: Mapping[str, float], terms: int) -> None:
         """Say what became infinite or not a number: an observed signal, a reward term, or the update by itself."""

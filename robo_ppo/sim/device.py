@@ -11,16 +11,17 @@ _WITHOUT = "; without a GPU: sim=mujoco_cpu device=cpu"
 
 
 def open_device(name: str) -> torch.device:
-    """`cpu`, `cuda`, or one of several GPUs: `cuda:1`."""
+    """`cpu`, `cuda` (the one that this process works on), or one of several GPUs: `cuda:1`."""
     try:
         device = torch.device(name)
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
         raise UserError(f"device={name}; it must be cpu, cuda, or cuda:0, cuda:1, … for one of several GPUs")
-    if device.type == "cuda":
-        _check_cuda(name, device.index or 0)
-    return device
+    if device.type == "cpu":
+        return device
+    _check_cuda(name, device.index or 0)
+    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
 
 
 def _check_cuda(name: str, index: int) -> None:

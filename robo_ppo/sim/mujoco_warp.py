@@ -302,7 +302,7 @@ class MujocoWarp(Simulation):
             return
         values = shared.expand(self.num_envs, *shared.shape[1:]).contiguous()
         fresh = wp.from_torch(values, dtype=array.dtype)
-        fresh._is_batched = True
+        fresh.__dict__["_is_batched"] = True  # as `mujoco_warp` marks its own
         setattr(owner, name, fresh)
         self._model_fields[field], self._nominal[field] = values, shared.clone()
 

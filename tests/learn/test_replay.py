@@ -1,5 +1,7 @@
 """What a GPU does otherwise than a CPU gives the same: no looks from the host, updates replayed from a recording."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from robo_ppo.learn.replay import Replayed
 from tests.graphs import RecordedOnCpu, forbid_waiting
 from tests.learn.making import collect, experience, learner
 
-SETTINGS = {"horizon": 6, "minibatches": 3, "epochs": 2, "scale_reward": True}
+SETTINGS: dict[str, Any] = {"horizon": 6, "minibatches": 3, "epochs": 2, "scale_reward": True}
 
 
 def as_on_a_gpu(ppo: PPO) -> PPO:
@@ -37,7 +39,7 @@ def test_collecting_asks_the_device_nothing_and_remembers_the_same() -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"normalize_advantage": "minibatch"}, {"target_kl": None}], ids=str)
-def test_a_recorded_update_is_the_update(changes: dict[str, object]) -> None:
+def test_a_recorded_update_is_the_update(changes: dict[str, Any]) -> None:
     """Bit for bit, over several iterations with different experience."""
     learners = [learner(**SETTINGS, **changes) for _ in range(2)]
     learners[1]._all_passes = recorded = RecordedOnCpu(learners[1]._learn_everything)
