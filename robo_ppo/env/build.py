@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from robo_ppo.config import CurriculumConfig, MeasurementConfig, RunConfig, TaskConfig
+from robo_ppo.env.backends import make_simulation
 from robo_ppo.env.classes import check_robot, load_class, scenes_of
 from robo_ppo.env.environment import Environment, EnvironmentOptions
 from robo_ppo.env.measurements import Measured, Sensors, scaled

@@ -304,7 +304,11 @@ class Trainer:
         if self.best is None or validation > self.best:
             self.best = validation
             if self.ranks.rank == 0:
-                best = {"model": self.ppo.model.state_dict(), "steps": self.steps, "validation": validation}
+                best = {
+                    "model": checkpoint.on_cpu(self.ppo.model.state_dict()),
+                    "steps": self.steps,
+                    "validation": validation,
+                }
                 checkpoint.write(self.folder / "checkpoints" / checkpoint.BEST, best)
 
     def _is_at_target(self) -> bool:

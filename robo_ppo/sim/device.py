@@ -21,7 +21,7 @@ def open_device(name: str) -> torch.device:
     if device.type == "cpu":
         return device
     _check_cuda(name, device.index or 0)
-    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+    return torch.device("cuda", device.index if ":" in name else torch.cuda.current_device())
 
 
 def _check_cuda(name: str, index: int) -> None:
