@@ -38,6 +38,7 @@ from robo_ppo.sim.device import open_device
 PARTS = (*worlds.PARTS, "looks", "target", "peers", "update")
 RESULTS = Path(__file__).parents[1] / "results"
 _LEAST = 20.0  # s; with less left, nothing is begun
+_TO_BUILD = 60.0  # s, at most, until a training begins
 _SAID = ("task", "device", "precision")  # already
 _GPU_WORLDS, _CPU_WORLDS = (1024, 4096, 16384, 65536), (16, 64)
 
@@ -85,7 +86,8 @@ def _measure(
     for count in counts if swept else ():
         session.run((task, "worlds", str(count)), worlds.measure, configure(count), swept, seconds, repeats)
     if "target" in parts:
-        session.run((task, "target"), target.train, config, min(arguments.target_seconds, session.left - _LEAST))
+        affordable = session.left - _TO_BUILD  # else it would be stopped before it can tell how far it came
+        session.run((task, "target"), target.train, config, max(0.0, min(arguments.target_seconds, affordable)))
     if "peers" in parts:
         session.run((task, "peers"), rivals.measure_rsl_rl, config, arguments.iterations)
         session.run((task, "peers"), rivals.measure_mjlab, largest, arguments.target_seconds)
@@ -94,9 +96,10 @@ def _measure(
 
 
 def _update(report: isolated.Report, config: RunConfig, pairs: int) -> None:
-    from benchmarks.update import measure  # needs rsl_rl
+    if rivals.has_rsl_rl(report):
+        from benchmarks.update import measure
 
-    report(measure(config, pairs))
+        report(measure(config, pairs))
 
 
 class Session:

@@ -36,7 +36,7 @@ def draw(task: str, found: dict[str, Any], where: str, path: Path) -> bool:
         axes.plot(counts, rates, color=colour, marker=marker, markersize=5, label=label)
     for name, (label, marker) in _RIVALS.items():
         rival = found.get("peers", {}).get(name)
-        if rival is not None:
+        if isinstance(rival, dict):
             at = rival["num_envs"], rival["steps_per_second"]
             axes.plot(*at, color=palette.MUTED, marker=marker, markersize=6, linestyle="", label=label)
     axes.set_xscale("log", base=2)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,14 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from benchmarks.gpu.clock import Clock
 from benchmarks.gpu.isolated import Report
 from benchmarks.peers.learner import Iteration
 from robo_ppo.config import RunConfig
 from robo_ppo.env.build import build
+from robo_ppo.run.distributed import Ranks
 from robo_ppo.run.stepper import Stepper
+from robo_ppo.run.train import Trainer
 
 MJLAB_TASK = "Mjlab-Velocity-Flat-Unitree-G1"
 _MJLAB_ITERATIONS = 60
@@ -33,6 +37,8 @@ _WARM_UP = 4  # iterations
 
 def measure_rsl_rl(report: Report, config: RunConfig, iterations: int) -> None:
     """Training steps per second of rsl_rl's own runner, on our environment."""
+    if not has_rsl_rl(report):
+        return
     from benchmarks.peers import with_rsl_rl
 
     class RecordedVecEnv(with_rsl_rl.TaskVecEnv):
@@ -57,10 +63,43 @@ def measure_rsl_rl(report: Report, config: RunConfig, iterations: int) -> None:
         def refused(self) -> str | None:
             return self._stepper.refused
 
+    ours = _our_rate(config, iterations)
+    report({"ours": ours})
     eager = with_rsl_rl.TaskVecEnv(build(config, "train", config.num_envs))
-    report({"rsl_rl": _rate(eager, config, iterations)})
+    report({"rsl_rl": _compared(_rate(eager, config, iterations), ours)})
     recorded = RecordedVecEnv()
-    report({"rsl_rl_on_our_graph": _rate(recorded, config, iterations) | {"refused": recorded.refused}})
+    found = _compared(_rate(recorded, config, iterations), ours)
+    report({"rsl_rl_on_our_graph": found | {"refused": recorded.refused}})
+
+
+def has_rsl_rl(report: Report) -> bool:
+    """Whether it is installed, which is reported where it is not."""
+    found = importlib.util.find_spec("rsl_rl") is not None
+    if not found:
+        report({"rsl_rl": "not installed"})
+    return found
+
+
+def _compared(theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
+    return theirs | {"ours_times_faster": ours["steps_per_second"] / theirs["steps_per_second"]}
+
+
+def _our_rate(config: RunConfig, iterations: int) -> dict[str, Any]:
+    """Our own training, iteration by iteration, with the look at its totals that every one of them ends with."""
+    trainer = Trainer(config, Path("nowhere"), Ranks(0, 1))
+    clock = Clock(trainer.environment.device, seconds=0.0, repeats=0)
+
+    def iterate() -> None:
+        trainer.iterate()
+        trainer.environment.take_totals()
+
+    times = [clock.time(iterate) for _ in range(_WARM_UP + iterations)][_WARM_UP:]
+    return _summary(config, times)
+
+
+def _summary(config: RunConfig, times: list[float]) -> dict[str, Any]:
+    rate = config.num_envs * config.ppo.horizon / statistics.median(times)
+    return {"num_envs": config.num_envs, "steps_per_second": rate, "iterations": len(times)}
 
 
 def _rate(adapter: Any, config: RunConfig, iterations: int) -> dict[str, Any]:
@@ -75,9 +114,7 @@ def _rate(adapter: Any, config: RunConfig, iterations: int) -> dict[str, Any]:
 
     with contextlib.redirect_stdout(io.StringIO()):  # it introduces itself
         with_rsl_rl.runner_on(adapter, config, after).learn(_WARM_UP + iterations)
-    times = [after - before for before, after in zip(ends[_WARM_UP - 1 :], ends[_WARM_UP:], strict=False)]
-    steps = config.num_envs * config.ppo.horizon
-    return {"num_envs": config.num_envs, "steps_per_second": steps / statistics.median(times), "iterations": iterations}
+    return _summary(config, [after - before for before, after in pairwise(ends[_WARM_UP - 1 :])])
 
 
 def measure_mjlab(report: Report, num_envs: int, seconds: float) -> None:

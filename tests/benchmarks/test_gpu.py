@@ -51,7 +51,8 @@ def test_it_runs_to_the_end_without_a_gpu(tmp_path: Path, monkeypatch: pytest.Mo
     assert hover["looks"].items() >= {"environment step": NO_GPU, "rollout": NO_GPU, "update": NO_GPU}.items()
     assert hover["target"]["stopped_by"] == "end" and hover["target"]["steps"] == 64
     assert hover["target"]["curve"][-1]["success"] == hover["target"]["best_validation"] == 0.0
-    assert hover["peers"]["rsl_rl"]["steps_per_second"] > 0.0
+    ours, theirs = hover["peers"]["ours"], hover["peers"]["rsl_rl"]
+    assert theirs["ours_times_faster"] == pytest.approx(ours["steps_per_second"] / theirs["steps_per_second"])
     assert hover["peers"]["rsl_rl_on_our_graph"]["refused"] is None
     assert hover["update"]["times_faster"]["median"] > 0.0
     assert "failed" not in json.dumps(hover) and "left_out" not in json.dumps(hover)
