@@ -12,7 +12,7 @@ class Curriculum:
 
     def __init__(self, config: RunConfig, environment: Environment) -> None:
         self._rule, self._environment = config.task.curriculum, environment
-        self._recent = torch.zeros(2)  # episodes and successes since the level was looked at
+        self._recent = torch.zeros(2, device=environment.device)  # episodes and successes since the level was looked at
         environment.level.fill_(self._rule.start)
 
     def look(self) -> None:

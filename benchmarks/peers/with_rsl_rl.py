@@ -68,9 +68,13 @@ def train(config: RunConfig, after: After) -> None:
 def make_runner(config: RunConfig, after: After) -> OnPolicyRunner:
     """Its runner, which reports."""
     torch.manual_seed(config.seed)
-    environment = build(config, "train", config.num_envs)
-    runner = OnPolicyRunner(TaskVecEnv(environment), settings(config), log_dir=None, device="cpu")
-    runner.logger = Reporter(runner, Curriculum(config, environment), after)
+    return runner_on(TaskVecEnv(build(config, "train", config.num_envs)), config, after)
+
+
+def runner_on(adapter: "TaskVecEnv", config: RunConfig, after: After) -> OnPolicyRunner:
+    """Its runner on an environment that is there already, and on its device."""
+    runner = OnPolicyRunner(adapter, settings(config), log_dir=None, device=str(adapter.device))
+    runner.logger = Reporter(runner, Curriculum(config, adapter.environment), after)
     return runner
 
 
@@ -112,7 +116,7 @@ class Reporter(Logger):
             is_distributed=False,
             gpu_world_size=1,
             gpu_global_rank=0,
-            device="cpu",
+            device=runner.device,
         )
         self._runner, self._curriculum, self._after = runner, curriculum, after
 

@@ -189,8 +189,16 @@ def typed(found: Container, schema: type[Schema]) -> Schema:
 def versions() -> dict[str, str]:
     """What the run was made with."""
     names = ("torch", "mujoco", "numpy", "onnx", "onnxruntime", "onnxscript", "hydra-core")
-    found = {name: importlib.metadata.version(name) for name in names}
+    found = {name: version(name) for name in names}
     return {"robo_ppo": __version__, "python": platform.python_version(), **found, "commit": commit()}
+
+
+def version(distribution: str) -> str:
+    """Version of an installed distribution, "unknown" where nothing says it."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def commit() -> str:

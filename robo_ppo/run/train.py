@@ -36,9 +36,11 @@ from robo_ppo.run.distributed import Ranks, start_ranks
 from robo_ppo.run.episodes import run_episodes
 from robo_ppo.run.equality import assert_learnt_the_same
 from robo_ppo.run.folder import find, load_config, parse_config
+from robo_ppo.run.memory import explained
 from robo_ppo.run.metrics import MetricsLog, Progress
 from robo_ppo.run.stepper import Stepper
 
+_TO_RECORD = 4  # iterations after which everything that can be is recorded
 _DUMPS = 8  # broken worlds that one rank keeps in a run
 _UNHARMED = "the last checkpoint is unharmed"
 _STOPPING = ("SIGINT", "SIGTERM")
@@ -57,13 +59,21 @@ class TrainingResult:
 
 def train(config: RunConfig, folder: Path) -> TrainingResult:
     """Train in a run's folder, from its newest checkpoint if it has one; ends with the best policy in `best.pt`."""
-    with start_ranks(folder, config.ranks) as ranks:
+    with start_ranks(folder, config.ranks) as ranks, explained(config, _attempt):
         return Trainer(config, folder, ranks).run()
 
 
 def take_part(config: RunConfig, folder: Path, ranks: Ranks) -> TrainingResult:
     """Train as one of several ranks; only rank 0 needs the folder."""
-    return Trainer(config, folder, ranks).run()
+    with explained(config, _attempt):
+        return Trainer(config, folder, ranks).run()
+
+
+def _attempt(config: RunConfig) -> "Trainer":
+    """A training that has used all the memory that it ever will: graphs are recorded, a validation was run."""
+    trainer = Trainer(config, Path("nowhere"), Ranks(0, 1))
+    trainer.warm_up()
+    return trainer
 
 
 def make_model(config: RunConfig, observation_sizes: dict[str, int], action_size: int) -> ActorCritic:
@@ -161,6 +171,12 @@ class Trainer:
         self._lower_learning_rate_cap()
         self.collect()
         return self.ppo.update(self.stepper.observation["critic"])
+
+    def warm_up(self) -> None:
+        """Do all that a training does, until what can be recorded is."""
+        for _ in range(_TO_RECORD):
+            self.iterate()
+        self._validate()
 
     def collect(self) -> None:
         """Fill the rollout with steps of every environment."""

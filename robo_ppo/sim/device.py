@@ -3,6 +3,8 @@
 device = open_device("cuda")
 """
 
+import warnings
+
 import torch
 
 from robo_ppo.errors import UserError
@@ -30,7 +32,10 @@ def _check_cuda(name: str, index: int) -> None:
             f"device={name}: this PyTorch ({torch.__version__}) was built without CUDA; install one with it as "
             f"pytorch.org says{_WITHOUT}"
         )
-    if not torch.cuda.is_available():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of a driver that is too old; it is told below, once
+        is_available = torch.cuda.is_available()
+    if not is_available:
         raise UserError(f"device={name} cannot be used: {_why_not()}{_WITHOUT}")
     count = torch.cuda.device_count()
     if index >= count:

@@ -64,6 +64,8 @@ class MujocoWarp(Simulation):
         self.model = model
         self.num_envs = num_envs
         self.device = torch.device(device)
+        if self.device.type == "cuda":
+            _refuse_without_cuda(device)
         # Warp's worlds do not reset themselves, and it knows no switch for that; the worlds handed out must not either.
         given = copy.copy(model)
         given.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
@@ -368,6 +370,19 @@ def _prepare_warp() -> None:
             f"Warp cannot keep its compiled kernels: {error}; name a folder that can be written to in the environment "
             "variable WARP_CACHE_PATH"
         ) from error
+
+
+def _refuse_without_cuda(device: torch.device | str) -> None:
+    """Where torch finds a GPU and Warp does not, the driver is too old for Warp, or Warp is a build for CPUs."""
+    if wp.is_cuda_available():
+        return
+    toolkit = wp.get_cuda_toolkit_version()
+    if toolkit is None:
+        raise UserError(f"device={device}: this Warp ({wp.__version__}) was built without CUDA; install another one")
+    raise UserError(
+        f"device={device}: Warp {wp.__version__} cannot use this driver; it wants one for CUDA {toolkit[0]}: update "
+        "the NVIDIA driver, or take a warp-lang for an older CUDA; without a GPU: sim=mujoco_cpu device=cpu"
+    )
 
 
 @contextlib.contextmanager

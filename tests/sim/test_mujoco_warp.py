@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 import torch
+import warp
 
 from robo_ppo.errors import UserError
 from robo_ppo.robots.crazyflie.robot import Crazyflie
@@ -129,6 +130,22 @@ def test_a_model_that_warp_cannot_simulate_is_refused() -> None:
       </worldbody></mujoco>"""
     with pytest.raises(UserError, match=r"sim=mujoco_warp cannot simulate this model: .*FWDINV.*; sim=mujoco_cpu can"):
         MujocoWarp(mujoco.MjModel.from_xml_string(xml), 1)
+
+
+@pytest.mark.parametrize(
+    ("toolkit", "said"),
+    [
+        ((13, 4), r"device=cuda: Warp .* cannot use this driver; it wants one for CUDA 13: update the NVIDIA driver"),
+        (None, r"device=cuda: this Warp .* was built without CUDA"),
+    ],
+)
+def test_a_driver_that_torch_can_use_and_warp_cannot(
+    model: mujoco.MjModel, monkeypatch: pytest.MonkeyPatch, toolkit: tuple[int, int] | None, said: str
+) -> None:
+    monkeypatch.setattr(warp, "is_cuda_available", lambda: False)
+    monkeypatch.setattr(warp, "get_cuda_toolkit_version", lambda: toolkit)
+    with pytest.raises(UserError, match=said):
+        MujocoWarp(model, 1, torch.device("cuda"))
 
 
 def test_graphs_and_single_launches_give_the_same_bits(model: mujoco.MjModel) -> None:
