@@ -188,7 +188,7 @@ class RunConfig:
     env_id: str = ""  # of task=gymnasium or task=isaac_lab
     seed: int = 0
     device: str = "auto"  # cpu, cuda or cuda:1; auto: what the physics runs on
-    precision: str = "float32"  # of the learner's matrix products: float32, tf32 or bf16
+    precision: str = "auto"  # of the update's matrix products: float32, tf32 (a GPU's), bf16; auto: what is good here
     compile: bool = False  # the learner's arithmetic, by torch.compile
     capture: bool = True  # on a GPU: a control step, and an update, as one CUDA graph each
     num_envs: int = 4096

@@ -229,6 +229,8 @@ class PPO:
             # Before learning, not after: else all that was learnt for one scale of the inputs would act on another.
             for name in ("policy", "critic"):
                 self.model.normalizer(name).update(batch[name], batch["weight"], self._mean_over_ranks)
+                if self.execution.bf16:  # once, not again in every pass
+                    batch[name] = batch[name].bfloat16()
 
             self._shuffle(batch)
         self._all_passes()

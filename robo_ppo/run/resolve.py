@@ -6,6 +6,7 @@ All of it is checked here before anything heavy is imported; what only the task 
 import dataclasses
 import os
 from functools import reduce
+from pathlib import Path
 
 from robo_ppo.config import RunConfig, SimConfig, device_of
 from robo_ppo.errors import UserError
@@ -31,7 +32,7 @@ _LEAST = {
     "validation.episodes": 1,
     "evaluation.episodes": 0,
 }
-_PRECISIONS = ("float32", "tf32", "bf16")
+_PRECISIONS = ("auto", "float32", "tf32", "bf16")
 _EXAMPLES = {"gymnasium": "HalfCheetah-v5", "isaac_lab": "Isaac-Velocity-Flat-AnymalD"}
 _POSITIVE = ("task.episode_seconds", "task.timestep", "evaluation.video_seconds")
 
@@ -49,7 +50,9 @@ def resolved(config: RunConfig, launch: Launch | None = None, available: int | N
     are as many as it says.
     """
     available = available or cores()
-    config = dataclasses.replace(config, device=device_of(config))
+    device = device_of(config)
+    precision = _automatic_precision(device) if config.precision == "auto" else config.precision
+    config = dataclasses.replace(config, device=device, precision=precision)
     _check_limits(config)
     ranks = config.ranks or (launch.size if launch is not None else _automatic_ranks(config, available))
     threads = config.threads or max(1, available // (launch.local_size if launch is not None else ranks))
@@ -57,6 +60,12 @@ def resolved(config: RunConfig, launch: Launch | None = None, available: int | N
     config = dataclasses.replace(config, ranks=ranks, threads=threads, sim=sim, init=_found(config.init, config.runs))
     check(config, launch)
     return config
+
+
+def _automatic_precision(device: str) -> str:
+    """bf16 where the processor multiplies it natively, which is quicker there and learns as well; float32 elsewhere."""
+    flags = Path("/proc/cpuinfo").read_text() if device == "cpu" and Path("/proc/cpuinfo").is_file() else ""
+    return "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
 
 
 def on_cpu(config: RunConfig) -> RunConfig:

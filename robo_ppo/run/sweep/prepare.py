@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from robo_ppo.config import RunConfig, device_of
+from robo_ppo.config import RunConfig
 from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
 from robo_ppo.run.resolve import resolved
@@ -41,9 +41,9 @@ def _filled_in_as(stored: RunConfig, config: RunConfig) -> Mapping[str, Any]:
     sim = dataclasses.replace(config.sim, threads=config.sim.threads or stored.sim.threads)
     ranks, threads = config.ranks or stored.ranks, config.threads or stored.threads
     init = stored.init if config.init is not None and stored.init is not None else config.init
-    device = device_of(config)
-    filled = dataclasses.replace(config, ranks=ranks, threads=threads, sim=sim, init=init, device=device)
-    return dataclasses.asdict(filled)
+    decided = {"ranks": ranks, "threads": threads, "sim": sim, "init": init}
+    decided |= {key: getattr(stored, key) for key in ("device", "precision") if getattr(config, key) == "auto"}
+    return dataclasses.asdict(dataclasses.replace(config, **decided))
 
 
 def _pairs(one: Any, other: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
