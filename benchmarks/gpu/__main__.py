@@ -146,7 +146,7 @@ class Session:
 def told(entry: dict[str, Any]) -> str:
     """One line for the terminal."""
     rates = {key: value["steps_per_second"] for key, value in entry.items() if _has_rate(value)}
-    said = [f"{key} {rate / 1e6:.3f} M steps/s" for key, rate in rates.items()]
+    said = [f"{key} {rate:,.0f} steps/s" for key, rate in rates.items()]
     said += [f"{key} {value}" for key, value in entry.items() if isinstance(value, str | bool) and key not in _SAID]
     said += [f"{entry['seconds']:.1f} s"] if isinstance(entry.get("seconds"), float) else []
     said += [f"{entry['times_faster']['median']:.2f} times faster"] if "times_faster" in entry else []
