@@ -66,6 +66,8 @@ def test_parts_that_are_measured_later_join_the_same_file(tmp_path: Path, monkey
     measured = found["tasks"]["uav_hover"]["worlds"]
     assert "environment" not in measured["4"] and {"physics", "environment"} <= measured["8"].keys()
     assert len(found["commands"]) == 2
+    assert "--parts physics --worlds 4" in found["commands"][0]["command"]
+    assert str(tmp_path) not in json.dumps(found)
 
 
 def test_what_does_not_fit_into_the_time_is_left_out_and_said(
