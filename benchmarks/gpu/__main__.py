@@ -53,9 +53,7 @@ def main() -> None:
     setup = {"machine": _without_commit(where), "card": gpu, "versions": gpu_versions()}
     results = Results(arguments.out / file_name("gpu" if is_gpu else "gpu_without_one", where, gpu), setup)
     results.content.setdefault("tasks", {})
-    results.content["commands"].append(
-        {"command": "python -m benchmarks.gpu " + shlex.join(sys.argv[1:]), "commit": where["versions"]["commit"]}
-    )
+    results.content["commands"].append({"command": _command(sys.argv[1:]), "commit": where["versions"]["commit"]})
     counts = arguments.worlds or (_GPU_WORLDS if is_gpu else _CPU_WORLDS)
     session = Session(results, time.monotonic() + 60.0 * arguments.minutes, in_processes=is_gpu or arguments.processes)
     for task in arguments.tasks or present_tasks():
@@ -146,7 +144,7 @@ class Session:
 def told(entry: dict[str, Any]) -> str:
     """One line for the terminal."""
     rates = {key: value["steps_per_second"] for key, value in entry.items() if _has_rate(value)}
-    said = [f"{key} {rate / 1e6:.3f} M steps/s" for key, rate in rates.items()]
+    said = [f"{key} {rate:,.0f} steps/s" for key, rate in rates.items()]
     said += [f"{key} {value}" for key, value in entry.items() if isinstance(value, str | bool) and key not in _SAID]
     said += [f"{entry['seconds']:.1f} s"] if isinstance(entry.get("seconds"), float) else []
     said += [f"{entry['times_faster']['median']:.2f} times faster"] if "times_faster" in entry else []
@@ -164,6 +162,14 @@ def present_tasks() -> list[str]:
     folder = resources.files("robo_ppo.conf") / "task"
     texts = {entry.name.removesuffix(".yaml"): entry.read_text() for entry in folder.iterdir()}
     return ["uav_nav", *sorted(name for name, text in texts.items() if "robo_ppo.tasks.humanoid" in text)]
+
+
+def _command(arguments: list[str]) -> str:
+    """What to type to measure the same; where the results were written is nobody's business."""
+    shown = list(arguments)
+    while "--out" in shown:
+        del shown[(at := shown.index("--out")) : at + 2]
+    return "python -m benchmarks.gpu " + shlex.join(text for text in shown if not text.startswith("--out="))
 
 
 def _without_commit(where: dict[str, Any]) -> dict[str, Any]:

@@ -96,6 +96,7 @@ class MujocoWarp(Simulation):
         self._model_fields: dict[str, Tensor] = {}
         self._nominal: dict[str, Tensor] = {}
         self._graphs: dict[object, Any] = {}
+        self._recorded_by_torch: list[Any] = []  # what Warp put into graphs of torch's, and must not let go
         self._constants_follow = False
         self._overflow = wp.to_torch(self._data.overflow)
 
@@ -267,16 +268,25 @@ class MujocoWarp(Simulation):
         """Do the work: the first time step by step, later as a graph; inside a capture of torch's, as part of that."""
         with self._on_device():
             if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-                work()
+                # Told of it, Warp makes loops that depend on data a part of the graph instead of asking the device.
+                with wp.ScopedCapture(device=str(self.device), external=True) as capture:
+                    work()
+                self._recorded_by_torch.append(capture.graph)
             elif key not in self._graphs:
                 work()
                 self._graphs[key] = None
             else:
                 if self._graphs[key] is None:
-                    with wp.ScopedCapture(device=str(self.device)) as capture:
-                        work()
-                    self._graphs[key] = capture.graph
+                    self._graphs[key] = self._record(work)
                 wp.capture_launch(self._graphs[key])
+
+    def _record(self, work: Callable[[], None]) -> Any:
+        """The work as a graph; on a GPU recorded on a stream of its own, since torch's main one cannot record."""
+        is_gpu = self.device.type == "cuda"
+        aside = torch.cuda.stream(torch.cuda.Stream(self.device)) if is_gpu else contextlib.nullcontext()
+        with aside, self._on_device(), wp.ScopedCapture(device=str(self.device)) as capture:
+            work()
+        return capture.graph
 
     def _show(self, rows: Rows | None) -> None:
         """Bring the bound fields that are copies up to date."""

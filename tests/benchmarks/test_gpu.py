@@ -66,6 +66,8 @@ def test_parts_that_are_measured_later_join_the_same_file(tmp_path: Path, monkey
     measured = found["tasks"]["uav_hover"]["worlds"]
     assert "environment" not in measured["4"] and {"physics", "environment"} <= measured["8"].keys()
     assert len(found["commands"]) == 2
+    assert "--parts physics --worlds 4" in found["commands"][0]["command"]
+    assert str(tmp_path) not in json.dumps(found)
 
 
 def test_what_does_not_fit_into_the_time_is_left_out_and_said(
@@ -149,6 +151,57 @@ def test_a_line_that_waits_for_the_device_is_named() -> None:
     assert said.startswith("it waits for the device: called a synchronizing CUDA operation (")
     assert "test_gpu.py:" in said
     assert looks.verdict(lambda: None, CPU) == NO_GPU
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A GPU that does what a CPU does; what torch is told about it, in order."""
+    told: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: told.append("synchronize"))
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", told.append)
+    return told
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_torch_is_told_to_refuse_waiting_and_no_longer_afterwards(pretended: list[str], waits: bool) -> None:
+    def work() -> None:
+        pretended.append("work")
+        if waits:
+            raise RuntimeError("called a synchronizing CUDA operation")
+
+    assert (looks.verdict(work, torch.device("cuda")) == looks.CONFIRMED) is not waits
+    assert pretended == ["synchronize", "error", "work", "default"]
+
+
+@pytest.mark.usefixtures("pretended")
+def test_the_idle_share_is_measured_beside_the_same_work_untraced(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Profiler:
+        """Saw one kernel of 20 ms."""
+
+        def __init__(self, activities: list[Any]) -> None:
+            assert activities == [torch.profiler.ProfilerActivity.CUDA]
+
+        def __enter__(self) -> "Profiler":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def export_chrome_trace(self, path: str) -> None:
+            Path(path).write_text(json.dumps({"traceEvents": [event(0, 20e3)]}))
+
+    monkeypatch.setattr(torch.profiler, "profile", Profiler)
+    monkeypatch.setenv("TEARDOWN_CUPTI", "0")
+    calls: list[int] = []
+
+    def work() -> None:
+        calls.append(1)
+        time.sleep(0.02)
+
+    found = idle.measure(work, Clock(torch.device("cuda"), 1.0, 1), calls=2)
+    assert isinstance(found, dict) and len(calls) == 4
+    assert found["traced_seconds"] >= 0.04 and found["untraced_seconds"] >= 0.04
+    assert found["idle_share"] == pytest.approx(1 - 0.02 / found["traced_seconds"])
 
 
 def test_what_was_recorded_and_why_not() -> None:

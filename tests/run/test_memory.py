@@ -139,6 +139,19 @@ def test_what_the_failed_training_held_is_free_before_anything_is_measured(
         fail()
 
 
+def test_a_card_is_read_before_and_after_it_is_tidied(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Test Card")
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: done.append("synchronize"))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: done.append("empty_cache"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (3 * GIB, 16 * GIB))
+    card = Card("cuda:1")
+    assert card.name == "Test Card"
+    # What torch keeps for later is part of what a training takes.
+    assert card.now() == Memory(free=3 * GIB, total=16 * GIB) and not done
+    assert card.tidied() == card.now() and done == ["synchronize", "empty_cache"]
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_everything_else_passes(config: RunConfig, device: str) -> None:
     config = dataclasses.replace(config, device=device)
