@@ -33,6 +33,7 @@ from robo_ppo.run.distributed import Ranks
 from robo_ppo.run.resolve import resolved
 from robo_ppo.run.train import Trainer
 
+IN_THE_SAME_PRECISION = ("precision=float32",)  # as the others compute
 RESULTS = Path(__file__).parent / "results"
 _WARM_UP = 3  # updates; on a GPU the third is recorded
 
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=9, help="updates of each")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_intermixed_args()
-    config = share_of_a_rank(resolved(compose(*arguments.overrides)))
+    config = share_of_a_rank(resolved(compose(*IN_THE_SAME_PRECISION, *arguments.overrides)))
     where = machine()
     results = measure(config, arguments.pairs) | {"machine": where, "versions": gpu_versions()}
     print(table(results))

@@ -34,7 +34,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 def main() -> None:
     """Measure what is missing, print tables, write JSON and a plot."""
     arguments = _parse()
-    config = _alone(resolved(compose(*arguments.overrides)))
+    config = _alone(resolved(compose("precision=float32", *arguments.overrides)))
     where = machine()
     results = Results(arguments.out / file_name("peers", where), _setup(config, where, arguments.steps))
     before = results.count(PARTS)

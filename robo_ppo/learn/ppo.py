@@ -244,6 +244,11 @@ class PPO:
         means = self._mean_over_ranks(torch.stack(list(statistics.values())))
         return dict(zip(statistics, means, strict=True))
 
+    @property
+    def refused(self) -> str | None:
+        """Why the device could not record the passes over the minibatches, if so."""
+        return self._all_passes.refused
+
     def _shuffle(self, batch: Batch) -> None:
         """Lay out the minibatches, the same for all epochs: to copy all again for each changes nothing visible."""
         count = self.settings.minibatches

@@ -56,6 +56,8 @@ class Replayed:
         try:
             with torch.cuda.graph(graph):
                 self._work()
+        except torch.OutOfMemoryError:
+            raise  # going on without the graph would need as much
         except RuntimeError as error:
             self._is_recordable = False
             self.refused = " ".join(str(error).split())[:200]

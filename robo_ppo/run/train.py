@@ -117,6 +117,7 @@ class Trainer:
         self.stepper.place(self.environment.reset())
         self._signal: str | None = None
         self._dumped = 0
+        self._told: set[str] = set()
         # Rank 0 reads the files, which need not be there on the machines of the others.
         saved = ranks.scatter(self._saved())
         if saved is not None:
@@ -159,6 +160,7 @@ class Trainer:
         totals, stop = self._sum_up(self.environment.take_totals(), statistics)
         self._raise_level(totals)
         self._dump_broken_worlds()
+        self._tell_what_is_not_recorded()
         validate = self._passed(config.validation.every)
         if validate:
             self.last_validation = self._validate()
@@ -171,6 +173,18 @@ class Trainer:
         self._lower_learning_rate_cap()
         self.collect()
         return self.ppo.update(self.stepper.observation["critic"])
+
+    def _tell_what_is_not_recorded(self) -> None:
+        """Say once where a GPU has to do without a graph, which costs speed and nothing else."""
+        refused = {
+            "a control step": self.stepper.refused,
+            "a step of the validation": self.validation_stepper.refused,
+            "the update": self.ppo.refused,
+        }
+        for what, reason in refused.items():
+            if reason is not None and what not in self._told:
+                self._told.add(what)
+                print(f"\n{what} could not be recorded as a CUDA graph and runs operation by operation: {reason}")
 
     def warm_up(self) -> None:
         """Do all that a training does, until what can be recorded is."""
