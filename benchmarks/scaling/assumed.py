@@ -1,5 +1,7 @@
 """What nobody has measured here: cards and links. Every figure that follows from these is marked as assumed."""
 
+from dataclasses import replace
+
 from benchmarks.scaling.model import Card, Cluster, Costs, Link, Workload
 
 UAV_NAV = Workload(horizon=32, epochs=4, minibatches=16, gradient_bytes=4 * 14_730)
@@ -45,6 +47,8 @@ CLUSTERS = {
     "NVLink, Ethernet 10 Gb/s": Cluster(NVLINK, ETHERNET, 8, _LAUNCH),
     "PCIe 4, Ethernet 10 Gb/s": Cluster(PCIE, ETHERNET, 8, _LAUNCH),
 }
+ONE_RING = Cluster(NVLINK, replace(ETHERNET, has_tree=False), 1, _LAUNCH)
+"""All GPUs in one ring, as NCCL did in 2019, each hop as slow as one between machines."""
 FREE = Cluster(Link("free", 0.0, float("inf")), Link("free", 0.0, float("inf")), 8)
 """Sums that cost nothing: what hiding them behind the computation could reach at most."""
 

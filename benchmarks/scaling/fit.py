@@ -128,7 +128,7 @@ def card_of(found: Mapping[str, Any], assumed: Card, task: str = "uav_nav") -> C
 def _link(name: str, seconds: Mapping[str, float]) -> Link:
     """Latency and bandwidth; over two ranks a sum takes 2 l + B / v.
 
-    Not of a single number, which gloo sums eight times as fast as anything longer.
+    Not of a single number: gloo summed that here several times as fast as anything longer.
     """
     constant, slope = _line({int(size): time for size, time in seconds.items() if int(size) >= _LEAST_BYTES})
     return Link(name, constant / 2, 1 / slope)

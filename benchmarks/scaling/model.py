@@ -66,6 +66,7 @@ class Link:
     name: str
     latency: float
     bandwidth: float  # bytes/s
+    has_tree: bool = True  # whether whoever sums over it knows that way
 
     def ring(self, size: int, ranks: int) -> float:
         """An all-reduce of `size` bytes around a ring."""
@@ -77,7 +78,7 @@ class Link:
 
     def all_reduce(self, size: int, ranks: int) -> float:
         """The faster of the two."""
-        return min(self.ring(size, ranks), self.tree(size, ranks))
+        return min(self.ring(size, ranks), self.tree(size, ranks)) if self.has_tree else self.ring(size, ranks)
 
     def _transfer(self, size: int, ranks: int) -> float:
         return 2 * (ranks - 1) / ranks * size / self.bandwidth

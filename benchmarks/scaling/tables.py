@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from benchmarks.scaling.assumed import CLUSTERS, FREE, INFINIBAND, PUBLISHED_RING
+from benchmarks.scaling.assumed import CLUSTERS, FREE, INFINIBAND, ONE_RING, PUBLISHED_RING
 from benchmarks.scaling.fit import Fitted, Point
 from benchmarks.scaling.model import Card, Cluster
 
@@ -92,6 +92,7 @@ def levers(card: Card) -> str:
     wide = replace(work, gradient_bytes=16 * work.gradient_bytes)
     changes = [
         ("as shipped", card, cluster),
+        ("no tree: one ring of all GPUs", card, ONE_RING),
         ("sums inside the update's graph", graph, cluster),
         ("sums hidden behind the backward pass, at the very best", card, FREE),
         ("both", graph, FREE),
