@@ -20,9 +20,13 @@ def constant(values: Sequence[float] | float, like: Tensor) -> Tensor:
     """A tensor of these numbers with the type and on the device of another; not to be written to."""
     if type(like) is not Tensor:  # tensors of a tracer must not be kept
         return like.new_tensor(values)
-    return _kept(tuple(values) if isinstance(values, Sequence) else values, like.dtype, like.device)
+    if isinstance(values, Sequence):
+        return _kept(tuple(float(value).hex() for value in values), like.dtype, like.device)
+    return _kept(float(values).hex(), like.dtype, like.device)
 
 
 @functools.cache  # for ever: a recorded graph reads them where they are
-def _kept(values: tuple[float, ...] | float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.tensor(values, dtype=dtype, device=device)
+def _kept(values: tuple[str, ...] | str, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers in hexadecimal, which tells 0.0 from -0.0."""
+    numbers = [float.fromhex(value) for value in values] if isinstance(values, tuple) else float.fromhex(values)
+    return torch.tensor(numbers, dtype=dtype, device=device)

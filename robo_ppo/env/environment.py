@@ -10,7 +10,7 @@ state is no longer finite is put back into the default state at once, counted an
 (`take_broken_world`); its transition is marked invalid.
 
 A step asks the device nothing: what ended is selected by `Rows`, everything that changes is a tensor, and `carried`
-names all that one step hands to the next. `robo_ppo.run.capture` makes one CUDA graph of it.
+names all that one step hands to the next. `robo_ppo.run.stepper` makes one CUDA graph of it.
 
 An episode's start, scene, parameters, biases and delays depend on its id alone (`robo_ppo.env.scenes`); the noise of
 single samples comes from one generator for all. Ids are handed out in the order in which episodes begin.
@@ -18,7 +18,7 @@ single samples comes from one generator for all. Ids are handed out in the order
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ class _Episode:
     returns: Tensor
     terms: Tensor
     over: Tensor  # bool: it ended, and no other began
-    next_id: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    next_id: Tensor
 
 
 class Environment(VectorEnvironment):
@@ -145,6 +145,7 @@ class Environment(VectorEnvironment):
             returns=zeros.clone(),
             terms=torch.zeros(len(self.reward.names), n, device=device),
             over=torch.zeros(n, dtype=torch.bool, device=device),
+            next_id=torch.zeros((), dtype=torch.int64, device=device),
         )
         longest = self.options.action_delay[1] / self.options.control_period
         self._action_line = DelayLine(n, self.action_size, longest, device) if longest > 0 else None
@@ -153,7 +154,7 @@ class Environment(VectorEnvironment):
         self.sim.reset()
         self.sim.forward()
         self._default_fields = {name: values[:1].clone() for name, values in self._fields.items()}
-        self.totals = self._no_totals()
+        self.totals = Totals.none(self.outcome_names, len(self.term_names), device)
 
     @property
     def computed_signals(self) -> set[str]:
@@ -435,13 +436,6 @@ class Environment(VectorEnvironment):
         masks["timeout"] = rest
         return masks
 
-    def _no_totals(self) -> Totals:
-        def zero() -> Tensor:
-            return torch.zeros((), device=self.device)
-
-        outcomes = {name: zero() for name in self.outcome_names}
-        return Totals(zero(), zero(), zero(), outcomes, torch.zeros(len(self.term_names), device=self.device))
-
     def _carried(self) -> dict[str, dict[str, Tensor]]:
         parts = {
             "sensors": self.sensors.carried(),
@@ -475,7 +469,7 @@ class Environment(VectorEnvironment):
     @override
     def snapshot(self) -> dict[str, Tensor]:
         saved = {f"sim:{name}": value for name, value in self.sim.snapshot().items()}
-        saved |= {"generator": self.generator.get_state(), "level": self.level, **self.carried}
+        saved |= {"other:generator": self.generator.get_state(), "other:level": self.level, **self.carried}
         return {name: value.clone() for name, value in saved.items()}
 
     @override
@@ -483,5 +477,5 @@ class Environment(VectorEnvironment):
         """Continue bit for bit on a CPU."""
         self.sim.restore({k.removeprefix("sim:"): v for k, v in snapshot.items() if k.startswith("sim:")})
         self.carry({name: snapshot[name].to(value.device).clone() for name, value in self.carried.items()})
-        self.generator.set_state(snapshot["generator"].cpu())
-        self.level.copy_(snapshot["level"])
+        self.generator.set_state(snapshot["other:generator"].cpu())
+        self.level.copy_(snapshot["other:level"])

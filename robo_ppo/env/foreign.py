@@ -68,7 +68,4 @@ class ForeignEpisodes:
         return self.returns.sum().reshape(1)
 
     def _no_totals(self) -> Totals:
-        def zero(*shape: int) -> Tensor:
-            return torch.zeros(shape, device=self.returns.device)
-
-        return Totals(zero(), zero(), zero(), {name: zero() for name in OUTCOMES}, zero(1))
+        return Totals.none(OUTCOMES, len(REWARD_TERMS), self.returns.device)

@@ -96,7 +96,6 @@ class Sensors:
             m.name: torch.zeros(num_envs, math.prod(m.shape), device=device) for m in layout if m.errors.dropout > 0
         }
         self._control_period = control_period
-        self._everyone = torch.arange(num_envs, device=device)
 
     def draws(self) -> dict[str, Callable[[np.random.Generator, int], Columns]]:
         """Columns for the scene bank: what is constant through an episode."""

@@ -6,8 +6,8 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -74,7 +74,17 @@ class Totals:
     steps: Tensor
     outcomes: dict[str, Tensor]
     terms: Tensor
-    broken: Tensor = field(default_factory=lambda: torch.zeros(()))
+    broken: Tensor
+
+    @classmethod
+    def none(cls, outcomes: Sequence[str], terms: int, device: torch.device) -> Self:
+        """Before any episode has ended."""
+
+        def zero() -> Tensor:
+            return torch.zeros((), device=device)
+
+        by_outcome = {name: zero() for name in outcomes}
+        return cls(zero(), zero(), zero(), by_outcome, torch.zeros(terms, device=device), zero())
 
     def tensors(self) -> list[Tensor]:
         """All of them."""

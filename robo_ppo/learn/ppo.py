@@ -24,6 +24,7 @@ from typing import Any, Literal, TypedDict
 
 import torch
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 
 from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.learn.actor_critic import ActorCritic
@@ -88,9 +89,13 @@ class PPOSettings:
 
 @dataclass(frozen=True)
 class Execution:
-    """How the networks are computed; none of it changes what is computed, but for rounding."""
+    """How the update is computed; none of it changes what is computed, but for rounding.
 
-    bf16: bool = False  # matrix products of the update in bfloat16 (autocast); parameters stay in float32
+    Actions are always computed in float32. With bf16 the divergence of a policy that has not changed is therefore not
+    quite 0, which is little beside `target_kl` unless the standard deviation is far smaller than the mean.
+    """
+
+    precision: str = "float32"  # of the update's matrix products: float32, tf32 or bf16; parameters stay in float32
     compile: bool = False  # the update's arithmetic through torch.compile
     capture: bool = True  # on a GPU: all passes over the minibatches as one graph
 
@@ -140,6 +145,7 @@ class PPO:
         self._mean_over_ranks = mean_over_ranks or (lambda tensor: tensor)
         self.execution = execution or Execution()
         self._evaluate = torch.compile(self._losses) if self.execution.compile else self._losses
+        self._in_bf16 = self.execution.precision == "bf16"
         self._host_looks = device.type == "cpu"
         self._storage: Batch = {}  # of the shuffled samples, made once
         self._minibatches: list[Batch] = []
@@ -229,11 +235,15 @@ class PPO:
             # Before learning, not after: else all that was learnt for one scale of the inputs would act on another.
             for name in ("policy", "critic"):
                 self.model.normalizer(name).update(batch[name], batch["weight"], self._mean_over_ranks)
-                if self.execution.bf16:  # once, not again in every pass
+                if self._in_bf16:  # once, not again in every pass
                     batch[name] = batch[name].bfloat16()
 
             self._shuffle(batch)
-        self._all_passes()
+        try:
+            self._all_passes()
+        except TorchDynamoException as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"compile=true cannot be used here: {reason}; compile=false can") from error
         steps = settings.epochs * settings.minibatches
         statistics = {name: total / steps for name, total in self._sums.items()}
         statistics |= {
@@ -268,14 +278,19 @@ class PPO:
 
     def _learn_everything(self) -> None:
         """All passes over the minibatches; their statistics are summed up in fixed places."""
-        steps = [self._learn(part) for _ in range(self.settings.epochs) for part in self._minibatches]
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high" if self.execution.precision == "tf32" else "highest")
+        try:
+            steps = [self._learn(part) for _ in range(self.settings.epochs) for part in self._minibatches]
+        finally:
+            torch.set_float32_matmul_precision(before)
         for name in steps[0]:
             total = torch.stack([step[name] for step in steps]).sum()
             self._sums.setdefault(name, torch.empty_like(total)).copy_(total)
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor, Statistics]:
         """Loss, divergence from the policy that acted, and statistics of a minibatch."""
-        with torch.autocast(batch["policy"].device.type, torch.bfloat16, enabled=self.execution.bf16):
+        with torch.autocast(batch["policy"].device.type, torch.bfloat16, enabled=self._in_bf16):
             new, _ = self.model.policy(batch["policy"], self.model.initial_state(0))
             value = self.model.value(batch["critic"])
         new = DiagonalGaussian(new.mean.float(), new.log_std)

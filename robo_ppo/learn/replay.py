@@ -25,6 +25,7 @@ class Replayed:
         self._is_recordable = device.type == "cuda"
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._graph_refused: torch.cuda.CUDAGraph | None = None
         self.refused: str | None = None
 
     def __call__(self) -> None:
@@ -54,12 +55,20 @@ class Replayed:
             graph.register_generator_state(generator)
         torch.cuda.synchronize(self._device)
         try:
-            with torch.cuda.graph(graph):
+            with torch.cuda.device(self._device), torch.cuda.graph(graph, stream=torch.cuda.Stream(self._device)):
                 self._work()
         except torch.OutOfMemoryError:
             raise  # going on without the graph would need as much
         except RuntimeError as error:
             self._is_recordable = False
-            self.refused = " ".join(str(error).split())[:200]
+            self._graph_refused = graph  # torch's allocator may still ask for it
+            self.refused = " ".join(str(_cause(error)).split())[:200]
         else:
             self._graph = graph
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What went wrong first: ending a recording that has failed fails too, and says nothing."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return error

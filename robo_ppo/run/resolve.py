@@ -132,6 +132,8 @@ def _check_limits(config: RunConfig) -> None:
     simulates = "device" in config.task.settings  # the task itself, and where it is told
     if config.device != "cpu" and config.sim.backend == "mujoco_cpu" and not simulates:
         raise UserError(f"device={config.device}; sim=mujoco_cpu runs on device=cpu alone; on a GPU: sim=mujoco_warp")
+    if config.precision == "tf32" and config.device == "cpu":
+        raise UserError("precision=tf32 is a GPU's; on a CPU it must be auto, float32 or bf16")
     if config.precision not in _PRECISIONS:
         raise UserError(f"precision={config.precision}; it must be {', '.join(_PRECISIONS[:-1])} or {_PRECISIONS[-1]}")
 

@@ -9,6 +9,7 @@ A graph works on tensors in fixed places. What a step hands to the next (`Enviro
 at its end to where it was read from; `place` does the same after a reset. On a CPU nothing is copied.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import torch
@@ -76,8 +77,14 @@ class Stepper:
         environment, fixed = self._environment, self._fixed
         assert isinstance(environment, Environment) and fixed is not None
         environment.carry(fixed)
-        self.transition = environment.step(self._act(self.observation), restart=self._restart)
-        self._after(self.transition)
+        transition = environment.step(self._act(self.observation), restart=self._restart)
+        self._after(transition)
+        # Of what happened in this step, not of what its places hold afterwards.
+        places = _storages(fixed)
+        kept = {
+            name: value.clone() if _storage(value) in places else value for name, value in transition.values.items()
+        }
+        self.transition = dataclasses.replace(transition, values=kept)
         settle(fixed, environment.carried)
         environment.carry(fixed)
         settle(self.observation, self.transition.observation)
@@ -85,11 +92,19 @@ class Stepper:
 
 def settle(fixed: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     """Copy values to their fixed places, also where a value is, or looks into, the fixed place of another."""
-    places = {tensor.untyped_storage().data_ptr() for tensor in fixed.values()}
+    places = _storages(fixed)
     moved = {
-        name: value.clone() if value.untyped_storage().data_ptr() in places else value
+        name: value.clone() if _storage(value) in places else value
         for name, value in values.items()
         if value is not fixed[name]
     }
     for name, value in moved.items():
         fixed[name].copy_(value)
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _storages(tensors: Mapping[str, Tensor]) -> set[int]:
+    return {_storage(tensor) for tensor in tensors.values()}

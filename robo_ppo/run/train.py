@@ -88,7 +88,6 @@ class Trainer:
     def __init__(self, config: RunConfig, folder: Path, ranks: Ranks) -> None:
         self.config, self.folder, self.ranks = config, folder, ranks
         torch.set_num_threads(config.threads)
-        _set_precision(config.precision)
         own_envs = config.num_envs // ranks.size
         self.environment = make_environment(config, "train", own_envs, rank=ranks.rank, ranks=ranks.size)
         self.validation = self._build_validation()
@@ -98,15 +97,16 @@ class Trainer:
         rollout = Rollout(config.ppo.horizon, own_envs, sizes, action_size, device)
         generator = torch.Generator(device).manual_seed(seed_of("learner", config.seed, ranks.rank))
         settings = PPOSettings(**dataclasses.asdict(config.ppo))
-        execution = Execution(config.precision == "bf16", config.compile, config.capture)
+        execution = Execution(config.precision, config.compile, config.capture)
         self.ppo = PPO(model, rollout, settings, generator, ranks.mean if ranks.size > 1 else None, execution)
+        captures = config.capture and not config.debug  # which looks at every number
         # Messages between processes cannot be part of a graph.
         alone = ranks.size == 1 or not settings.scale_reward
         self.stepper = Stepper(
-            self.environment, self._act, self._record, capture=config.capture and alone, generators=(generator,)
+            self.environment, self._act, self._record, capture=captures and alone, generators=(generator,)
         )
         self._validation_state = model.initial_state(self.validation.num_envs)
-        self.validation_stepper = Stepper(self.validation, self._act_greedily, restart=False, capture=config.capture)
+        self.validation_stepper = Stepper(self.validation, self._act_greedily, restart=False, capture=captures)
         self.steps = 0
         self.seconds = 0.0
         self.best: float | None = None
@@ -408,11 +408,6 @@ class Trainer:
 
     def _on_signal(self, name: str) -> None:
         self._signal = name
-
-
-def _set_precision(precision: str) -> None:
-    """TF32 keeps ten bits of a product's factors on NVIDIA's matrix units; float32 keeps all."""
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
 
 
 def initialise(model: ActorCritic, config: RunConfig) -> None:

@@ -23,7 +23,10 @@ def open_device(name: str) -> torch.device:
     if device.type == "cpu":
         return device
     _check_cuda(name, device.index or 0)
-    return torch.device("cuda", device.index if ":" in name else torch.cuda.current_device())
+    device = torch.device("cuda", device.index if ":" in name else torch.cuda.current_device())
+    # What is recorded, and what asks for "the" GPU, means the one that this process works on.
+    torch.cuda.set_device(device)
+    return device
 
 
 def _check_cuda(name: str, index: int) -> None:

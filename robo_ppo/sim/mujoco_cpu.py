@@ -14,6 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from robo_ppo.errors import UserError, did_you_mean
+from robo_ppo.sim.log import write_no_log_file
 from robo_ppo.sim.rows import IndexRows, Rows
 from robo_ppo.sim.simulation import STATE_FIELDS, Simulation, lags
 
@@ -29,10 +30,7 @@ class MujocoCpu(Simulation):
             raise UserError(f"num_envs must be at least 1, not {num_envs}")
         # A world that MuJoCo resets by itself in the middle of a step would hide that it diverged.
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
-        # Whoever steps the worlds finds out that one diverged; nobody looks for a file in the working directory.
-        log = mujoco.MjLogConfig.get()
-        log.logto_file = False
-        log.set()
+        write_no_log_file()
         self.model = model
         self.num_envs = num_envs
         self.device = torch.device("cpu")

@@ -4,11 +4,12 @@
 
 Physics runs in float32. All substeps of a control step are one graph: the first call of a kind runs as it is written
 (and compiles kernels, half a minute on a new machine, kept afterwards), the second is captured, every other is a single
-launch. Where torch itself captures a larger graph (`robo_ppo.run.capture`), the kernels go into that one. Torch and
+launch. Where torch itself captures a larger graph (`robo_ppo.run.stepper`), the kernels go into that one. Torch and
 Warp work on the same stream.
 
-Contacts and constraints lie in buffers of a fixed size (`robo_ppo.sim.buffers`). A world that needs more would lose
-some of them without a word: `check` finds that, and raises. Nothing in `step` waits for the device.
+Contacts and constraints lie in buffers of a fixed size (`robo_ppo.sim.buffers`): constraints in one for each world,
+contacts in one that all worlds share. What does not fit would be lost without a word: `check` finds that, and raises.
+Nothing in `step` waits for the device.
 """
 
 import contextlib
@@ -27,6 +28,7 @@ from typing_extensions import override
 
 from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.sim.buffers import Buffers, estimate
+from robo_ppo.sim.log import write_no_log_file
 from robo_ppo.sim.rows import MaskRows, Rows
 from robo_ppo.sim.simulation import STATE_FIELDS, Simulation, lags
 
@@ -40,7 +42,7 @@ _HIDDEN_STATE = ("qacc_warmstart", "eq_active", "userdata", "history", "plastic"
 # What `set_const` computes from masses, inertias and poses; a world with its own masses has its own of these.
 _CONSTANTS = (
     "body_subtreemass body_invweight0 dof_invweight0 tendon_invweight0 tendon_length0 actuator_acc0 "
-    "cam_pos0 cam_poscom0 cam_mat0 light_pos0 light_poscom0 light_dir0 geom_rbound geom_aabb"
+    "eq_data cam_pos0 cam_poscom0 cam_mat0 light_pos0 light_poscom0 light_dir0 geom_rbound geom_aabb"
 ).split()
 
 
@@ -60,6 +62,7 @@ class MujocoWarp(Simulation):
         import mujoco_warp
 
         _prepare_warp()
+        write_no_log_file()
         self._mjw = mujoco_warp
         self.model = model
         self.num_envs = num_envs
@@ -78,10 +81,16 @@ class MujocoWarp(Simulation):
         else:
             # Without a single row, Warp's integrators would read what no solver has written.
             guess = Buffers(guess.contacts, max(1, guess.constraints))
+        data = mujoco.MjData(model)
+        mujoco.mj_forward(model, data)
+        guess = Buffers(max(guess.contacts, data.ncon), max(guess.constraints, data.nefc))
         self.buffers = Buffers(contacts or guess.contacts, constraints or guess.constraints)
+        if self.buffers.contacts < data.ncon or self.buffers.constraints < data.nefc:
+            raise UserError(
+                f"sim.contacts={self.buffers.contacts} and sim.constraints={self.buffers.constraints} are too few: the "
+                f"model has {data.ncon} contacts and {data.nefc} constraints where it stands; 0 estimates both"
+            )
         with self._on_device(), _told_plainly(model):
-            data = mujoco.MjData(model)
-            mujoco.mj_forward(model, data)
             self._model = mujoco_warp.put_model(given)
             self._model.opt.warn_overflow = 0  # the kernels would print; `check` says it once
             self._data = mujoco_warp.put_data(
@@ -182,17 +191,20 @@ class MujocoWarp(Simulation):
 
     @override
     def check(self) -> None:
-        lost = self._overflow & _DROPPED
-        if not bool(lost.any()):
+        if not bool((self._overflow & _DROPPED).any()):
             return
+        lost = [name for name, bit in _OVERFLOWS.items() if bool((self._overflow & bit).any())]
         self._overflow.zero_()
-        names = [name for name, bit in _OVERFLOWS.items() if bool((lost & bit).any())]
-        raise UserError(
-            f"sim=mujoco_warp lost contacts or constraints in {int((lost != 0).sum())} of {self.num_envs} worlds "
-            f"({', '.join(names)}): its buffers hold {self.buffers.contacts} contacts and {self.buffers.constraints} "
-            f"constraints a world; give it more with sim.contacts={2 * self.buffers.contacts} "
+        cure = (
+            f"its buffers hold {self.buffers.contacts} contacts a world, in one for all, and "
+            f"{self.buffers.constraints} constraints in each; give it more with sim.contacts={2 * self.buffers.contacts} "
             f"sim.constraints={2 * self.buffers.constraints}"
         )
+        if lost[0] in _OF_THE_MODEL:
+            cure = (
+                "a coarser height field, or a sensor that matches fewer contacts, would do; sim=mujoco_cpu has no limit"
+            )
+        raise UserError(f"sim=mujoco_warp lost {', '.join(lost)} that should have acted: {cure}")
 
     @override
     def snapshot(self) -> dict[str, Tensor]:
@@ -203,12 +215,17 @@ class MujocoWarp(Simulation):
 
     @override
     def restore(self, snapshot: dict[str, Tensor]) -> None:
+        missing = sorted(f"state/{name}" for name in self._state if f"state/{name}" not in snapshot)
         found = snapshot.get("state/qpos")
         if found is None or found.shape != self._state["qpos"].shape:
             shape = None if found is None else tuple(found.shape)
             raise UserError(
                 f"the snapshot holds positions of the shape {shape}, this simulation {tuple(self._state['qpos'].shape)}"
                 "; continue with the same task, robot and num_envs"
+            )
+        if missing:
+            raise UserError(
+                f"the snapshot lacks {', '.join(missing)}: it is another back end's; continue with the same"
             )
         saved = {key.removeprefix("model/"): values for key, values in snapshot.items() if key.startswith("model/")}
         for name, values in (self._nominal | saved).items():  # what `commit` computed included
@@ -219,7 +236,7 @@ class MujocoWarp(Simulation):
         for name in derived:
             self.bind(name)
         self.forward()
-        # `forward` brings the lagged fields forward too, and moves where the solver starts from.
+        # `forward` brings the lagged fields forward too, and may add to a delayed sensor's history.
         for name, values in self._state.items():
             values.copy_(snapshot[f"state/{name}"])
         for name in derived:
@@ -261,15 +278,18 @@ class MujocoWarp(Simulation):
 
     def _recompute_constants(self) -> None:
         group = self._mjw.SetConstGroup
-        # Without contacts, limits and the like, nobody asks what the inverse weights are, and they take long.
-        self._mjw.set_const(self._model, self._data, group.ALL if self.buffers.constraints else group.FIXED)
+        # They take long, and where nothing but masses moves the model, nobody asks for the inverse weights.
+        asked = self.buffers.constraints or self.model.ntendon or _has_muscles(self.model)
+        self._mjw.set_const(self._model, self._data, group.ALL if asked else group.FIXED)
 
     def _run(self, key: object, work: Callable[[], None]) -> None:
         """Do the work: the first time step by step, later as a graph; inside a capture of torch's, as part of that."""
         with self._on_device():
             if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
                 # Told of it, Warp makes loops that depend on data a part of the graph instead of asking the device.
-                with wp.ScopedCapture(device=str(self.device), external=True) as capture:
+                with wp.ScopedCapture(
+                    device=str(self.device), external=True, capture_mode=wp.CaptureMode.GLOBAL
+                ) as capture:
                     work()
                 self._recorded_by_torch.append(capture.graph)
             elif key not in self._graphs:
@@ -308,6 +328,10 @@ class MujocoWarp(Simulation):
             raise UserError(
                 f"the model has no field '{field}' that can differ between worlds of sim=mujoco_warp; "
                 f"{did_you_mean(field, known)}"
+            )
+        if field in _DAMPING and not self.buffers.constraints:
+            raise UserError(
+                f"{field} cannot differ between worlds of a model without damping; give it some, or sim=mujoco_cpu"
             )
         shared = wp.to_torch(array)
         if field in self._model_fields or (is_computed and not shared.numel()):
@@ -360,12 +384,21 @@ _OVERFLOWS = {
     "contacts of a sensor": 1 << 6,
 }
 _DROPPED = sum(_OVERFLOWS.values())
+_OF_THE_MODEL = ("contacts with a height field", "contacts of a sensor")  # no size of a buffer helps
+
+
+_DAMPING = ("dof_damping", "dof_dampingpoly", "actuator_damping", "actuator_dampingpoly")
 
 
 def _is_undamped_euler(model: mujoco.MjModel) -> bool:
-    damping = (model.dof_damping, model.dof_dampingpoly, model.actuator_damping, model.actuator_dampingpoly)
     is_euler = model.opt.integrator == int(mujoco.mjtIntegrator.mjINT_EULER)
-    return is_euler and not any(np.any(values) for values in damping)
+    return is_euler and not any(np.any(getattr(model, field)) for field in _DAMPING)
+
+
+def _has_muscles(model: mujoco.MjModel) -> bool:
+    gains, biases = model.actuator_gaintype, model.actuator_biastype
+    is_muscle = (gains == int(mujoco.mjtGain.mjGAIN_MUSCLE)) | (biases == int(mujoco.mjtBias.mjBIAS_MUSCLE))
+    return bool(is_muscle.any())
 
 
 def _prepare_warp() -> None:

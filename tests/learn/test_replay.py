@@ -36,6 +36,10 @@ def test_collecting_asks_the_device_nothing_and_remembers_the_same() -> None:
     for name, value in vars(usual.rollout).items():
         if isinstance(value, torch.Tensor) and name != "_step_on_device":
             torch.testing.assert_close(getattr(other.rollout, name), value, msg=name)
+    for name, group in usual.rollout.observation.items():
+        torch.testing.assert_close(other.rollout.observation[name], group)
+    for name in ("policy_state", "_return", "_return_moments"):
+        torch.testing.assert_close(getattr(other, name), getattr(usual, name))
 
 
 @pytest.mark.parametrize("changes", [{}, {"normalize_advantage": "minibatch"}, {"target_kl": None}], ids=str)

@@ -94,6 +94,7 @@ def test_a_recorded_step_is_the_step(task: str) -> None:
             seen += [group.clone() for group in stepper.observation.values()]
             seen += [transition.reward.clone(), transition.terminated.clone(), transition.valid.clone()]
             seen += [group.clone() for group in transition.final_observation.values()]
+            seen += [values.clone().float() for _, values in sorted(transition.values.items())]
         totals = environment.take_totals()
         seen += [total.clone() for total in totals.tensors()]
         assert totals.broken == 1 and totals.episodes >= 2

@@ -1,0 +1,1 @@
+"""How a training would scale beyond this machine, on paper: `python -m benchmarks.scaling`."""
