@@ -27,7 +27,6 @@ class Measured:
     sums: Mapping[str, Mapping[str, float]]
     throughput: Mapping[str, Any]
     ranks: Mapping[str, Any]
-    update: Mapping[str, Any]
 
     @classmethod
     def read(cls, folder: Path, name: str = "amd_epyc_2_cores") -> "Measured":
@@ -38,7 +37,7 @@ class Measured:
 
         own = load("scaling")
         alone = {int(worlds): seconds for worlds, seconds in own["processor_seconds"].items()}
-        return cls(alone, own["all_reduce_seconds"], load("throughput"), load("ranks"), load("update"))
+        return cls(alone, own["all_reduce_seconds"], load("throughput"), load("ranks"))
 
     def part(self, name: str) -> float:
         """Seconds of an iteration's worth of a part of `benchmarks.throughput`, all cores busy."""
@@ -101,7 +100,6 @@ def compare(measured: Measured, fitted: Fitted) -> list[Point]:
     both = (collect + update) * fitted.busy
     sums = {way: work.sums(lambda size, link=link: link.all_reduce(size, 2)) for way, link in fitted.links.items()}
     others = (
-        ("update (`update`)", measured.update["seconds"]["ours"]["median"], update),
         ("collecting, both cores (`throughput`)", measured.part("inference"), collect * fitted.busy),
         ("all, shared memory (`throughput`)", measured.part("training"), both + sums["shared memory"]),
         ("all, one rank alone (`ranks`)", measured.iteration("alone"), collect + update),

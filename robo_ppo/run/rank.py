@@ -4,6 +4,7 @@ The main process starts it (`robo_ppo.run.distributed`). Its standard output is 
 its standard input ends when the main process is gone, and then it goes too.
 """
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -28,7 +29,8 @@ def main() -> None:
         take_part(load_config(folder), folder, join_ranks(rank, count, port))
         torch.distributed.destroy_process_group()
     except UserError as error:
-        os.write(report, str(error).encode())
+        with contextlib.suppress(BrokenPipeError):  # rank 0 has found the same, said it, and gone
+            os.write(report, str(error).encode())
         os._exit(USER_ERROR)
     except PeerLost:
         os._exit(PEER_LOST)

@@ -197,8 +197,8 @@ class MujocoWarp(Simulation):
         self._overflow.zero_()
         cure = (
             f"its buffers hold {self.buffers.contacts} contacts a world, in one for all, and "
-            f"{self.buffers.constraints} constraints in each; give it more with sim.contacts={2 * self.buffers.contacts} "
-            f"sim.constraints={2 * self.buffers.constraints}"
+            f"{self.buffers.constraints} constraints in each; give it more with "
+            f"sim.contacts={2 * self.buffers.contacts} sim.constraints={2 * self.buffers.constraints}"
         )
         if lost[0] in _OF_THE_MODEL:
             cure = (

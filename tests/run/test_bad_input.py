@@ -116,7 +116,7 @@ def train(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
         (["policy.initial_std=5"], "min_std ≤ initial_std ≤ max_std must hold"),
         (["task.entry_point=nowhere:Task"], "task.entry_point=nowhere:Task: No module named 'nowhere'"),
         (["task.entry_point=robo_ppo.tasks.uav.hover"], "it must be 'module:Class'"),
-        (["sim.backend=bullet"], "sim.backend=bullet; known: mujoco_cpu, mujoco_warp"),
+        (["sim.backend=bullet"], "sim.backend=bullet; known: isaac_gym, mujoco_cpu, mujoco_warp"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

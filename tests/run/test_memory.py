@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from robo_ppo.config import RunConfig
-from robo_ppo.env import build
+from robo_ppo.env import backends
 from robo_ppo.errors import UserError
 from robo_ppo.run import command_line, memory
 from robo_ppo.run import train as training
@@ -168,7 +168,7 @@ def test_the_command_ends_with_the_message_and_exit_code_2(
 ) -> None:
     card = FakeCard(per_world=100_000)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(build, "open_device", torch.device)
+    monkeypatch.setattr(backends, "open_device", torch.device)
     monkeypatch.setattr(memory, "Card", lambda _: card)
     monkeypatch.setattr(training, "Trainer", lambda config, *_: card.train(config))
     monkeypatch.setattr(training, "_attempt", card.train)

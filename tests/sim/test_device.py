@@ -59,10 +59,16 @@ def test_the_cpu_is_always_there() -> None:
     assert open_device("cpu") == torch.device("cpu")
 
 
-def test_a_gpu_that_is_there(cuda: Callable[..., None]) -> None:
+def test_a_gpu_that_is_there_becomes_the_one_to_work_on(
+    cuda: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     cuda(2)
-    assert open_device("cuda") == torch.device("cuda")
-    assert open_device("cuda:1") == torch.device("cuda:1")
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)  # as torchrun's second rank finds it
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert open_device("cuda") == torch.device("cuda:1")
+    assert open_device("cuda:0") == torch.device("cuda:0")
+    assert chosen == [torch.device("cuda:1"), torch.device("cuda:0")]
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:one", "cuda:-1", "mps", "meta", ""])

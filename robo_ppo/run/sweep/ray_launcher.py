@@ -12,7 +12,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from robo_ppo.config import RunConfig
+from robo_ppo.config import RunConfig, device_of
 from robo_ppo.errors import UserError
 from robo_ppo.run.resolve import cores
 from robo_ppo.run.sweep.attempt import Job, lost, work
@@ -63,7 +63,7 @@ class RayLauncher(TrialLauncher):
 
     @override
     def cores_of(self, config: RunConfig) -> int:
-        if self.settings.num_gpus is None and config.device != "cpu":
+        if self.settings.num_gpus is None and device_of(config) != "cpu":
             self._gpus = 1.0
         wanted = self.settings.num_cpus or share(config, int(_largest("CPU")))
         for resource, number in (("CPU", wanted), ("GPU", self._gpus)):

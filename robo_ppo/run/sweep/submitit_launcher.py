@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from robo_ppo.config import RunConfig
+from robo_ppo.config import RunConfig, device_of
 from robo_ppo.errors import UserError
 from robo_ppo.run.sweep.attempt import Job, lost, work
 from robo_ppo.run.sweep.launcher import TrialLauncher, need, share
@@ -42,7 +42,7 @@ class SubmititLauncher(TrialLauncher):
 
     @override
     def cores_of(self, config: RunConfig) -> int:
-        self._needs_gpu |= config.device != "cpu"
+        self._needs_gpu |= device_of(config) != "cpu"
         return self.settings.cpus_per_task or share(config, _ANY)
 
     @override
