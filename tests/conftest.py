@@ -1,4 +1,4 @@
-"""What holds for every test: modest use of the machine, and no skip that nobody decided on.
+"""What holds for every test: modest use of the machine, long files first, and no skip that nobody decided on.
 
 A skip must be named in `allowed_skips.txt`; any other turns into a failure, so that a missing browser or library cannot
 quietly take its tests away.
@@ -23,6 +23,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 import hypothesis
 import pytest
 
+LONG = ("test_packaging.py", "test_pages.py", "test_resume.py", "test_gymnasium.py", "test_torchrun.py")
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, database=None)
@@ -61,6 +62,11 @@ def refuse_unless_allowed(report: pytest.TestReport | pytest.CollectReport) -> N
     if not any(skip.covers(report.nodeid, reason) for skip in read_allowed_skips(ALLOWED_SKIPS)):
         report.outcome = "failed"
         report.longrepr = f"{report.nodeid} was skipped ({reason}), and {ALLOWED_SKIPS.name} does not allow it"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: a worker that begins one last would keep all waiting."""
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.ranks import table
 
 ROOT = Path(__file__).parents[2]
 SIZE = ("task=uav_hover", "num_envs=32", "ppo.horizon=8", "ppo.minibatches=2", "validation.episodes=2")
 
 
+@pytest.mark.slow
 def test_it_measures_every_part_and_writes_json(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.ranks", "--repeats", "2", "--seconds", "0.05", "--out", str(tmp_path)]
     result = subprocess.run([*command, *SIZE], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)

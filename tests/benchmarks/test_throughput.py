@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_it_measures_every_part_and_writes_json_and_a_plot(tmp_path: Path) -> None:
     command = [
         sys.executable,

@@ -1,6 +1,7 @@
 """How an update is computed changes it by rounding alone; where it cannot be computed so, a message says it."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from tests.learn.making import Experience, collect, experience, gradients_of_ste
 
 def computed(execution: Execution, seen: Experience, **settings: object) -> tuple[PPO, dict[str, torch.Tensor], float]:
     """A learner, its first gradients, and the first divergence, of a policy that has not changed yet."""
-    given = {"horizon": 8, "minibatches": 1, "epochs": 1, "target_kl": None} | settings
+    given: dict[str, Any] = {"horizon": 8, "minibatches": 1, "epochs": 1, "target_kl": None} | settings
     usual = learner(64, **given)
     ppo = PPO(usual.model, usual.rollout, usual.settings, usual.generator, None, execution)
     gradients = gradients_of_steps(ppo)
@@ -41,14 +42,14 @@ def test_tf32_holds_for_the_update_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     assert asked == ["high", torch.get_float32_matmul_precision()]
 
 
-def test_a_compiler_that_is_not_there_is_told() -> None:
+def test_a_compiler_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = learner(8, horizon=4, minibatches=2)
 
     def fails(_: object) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
         raise TorchDynamoException("No working C++ compiler found")
 
     usual.execution = dataclasses.replace(usual.execution, compile=True)
-    usual._evaluate = fails
+    monkeypatch.setattr(usual, "_evaluate", fails)
     seen = experience(4, 8)
     collect(usual, seen)
     with pytest.raises(UserError, match=r"compile=true cannot be used here: No working C\+\+ .*; compile=false can"):

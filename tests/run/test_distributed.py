@@ -77,7 +77,7 @@ def test_weights_that_differ_are_a_fault_and_are_not_saved(
     assert checkpoint.newest(tmp_path).name == "step_000000000000.pt"
 
 
-@pytest.mark.parametrize("stage", ["at the start", "in mid-training"])
+@pytest.mark.parametrize("stage", [pytest.param("at the start", marks=pytest.mark.slow), "in mid-training"])
 def test_no_rank_survives_the_main_process(tmp_path: Path, stage: str) -> None:
     process = start(command(*TWO, f"runs={tmp_path}"), tmp_path)
     main = psutil.Process(process.pid)

@@ -68,7 +68,7 @@ def test_what_is_said_is_meant_for_people(trained: subprocess.CompletedProcess[s
         assert noise not in trained.stdout + trained.stderr
 
 
-@pytest.mark.parametrize("library", ["off", "glfw"])
+@pytest.mark.parametrize("library", ["off", pytest.param("glfw", marks=pytest.mark.slow)])
 def test_without_rendering_it_ends_well(
     trained: subprocess.CompletedProcess[str], runs: Path, tmp_path: Path, library: str
 ) -> None:

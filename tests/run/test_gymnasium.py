@@ -73,6 +73,7 @@ def test_the_film_shows_the_environment(finished: Path) -> None:
     assert any(np.abs(picture.astype(int) - pictures[0]).max() > 60 for picture in pictures), "nothing moves"
 
 
+@pytest.mark.slow
 def test_it_resumes_with_new_episodes_and_refuses_another_configuration(finished: Path) -> None:
     cwd = finished.parents[1]
     done = run(command("resume=latest", "task=gymnasium", "env_id=InvertedPendulum-v5", "ppo.gamma=0.9"), cwd)

@@ -62,6 +62,7 @@ def test_the_exported_policy_takes_terms_and_commands_joints(finished: Path) -> 
     assert folders.parse_config(contract.training.config, "it").env_id == ENV_ID
 
 
+@pytest.mark.slow
 def test_it_resumes_with_new_episodes_and_refuses_another_configuration(finished: Path) -> None:
     cwd = finished.parents[1]
     done = run(command("resume=latest", "ppo.gamma=0.9"), cwd, PYTHONPATH=str(ROOT))

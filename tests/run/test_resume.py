@@ -65,7 +65,9 @@ def test_killed_and_resumed_equals_unbroken(unbroken: Callable[[int], Path], tmp
     check_equal(unbroken(ranks), folder)
 
 
-@pytest.mark.parametrize(("told", "ranks", "code"), [(signal.SIGTERM, 1, 143), (signal.SIGINT, 2, 130)])
+@pytest.mark.parametrize(
+    ("told", "ranks", "code"), [(signal.SIGTERM, 1, 143), pytest.param(signal.SIGINT, 2, 130, marks=pytest.mark.slow)]
+)
 def test_told_to_stop_it_leaves_a_checkpoint_and_says_how_to_go_on(
     unbroken: Callable[[int], Path], tmp_path: Path, told: signal.Signals, ranks: int, code: int
 ) -> None:

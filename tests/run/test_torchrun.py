@@ -76,6 +76,7 @@ def test_a_killed_rank_ends_the_job_with_a_message_and_a_checkpoint_to_go_on_fro
     assert whole_and_equal(unbroken(2), folder)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> None:
     job = start([*TORCHRUN, *TRAIN, *TWO, "checkpoint_every=1_000_000", f"runs={tmp_path / 'runs'}"], tmp_path)
     folder = wait_for_rows(job, tmp_path / "runs", 5)
@@ -105,6 +106,7 @@ def port() -> int:
         return listener.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_two_machines_go_on_without_a_common_folder(unbroken: Callable[[int], Path], tmp_path: Path, port: int) -> None:
     """And with messages for sums, where the ranks of `unbroken` have shared memory."""
     (tmp_path / "a").mkdir()
@@ -129,7 +131,12 @@ def test_two_machines_go_on_without_a_common_folder(unbroken: Callable[[int], Pa
             ("num_envs=64",),
             "unequal ranks: rank 1 was started with num_envs=64, rank 0 with num_envs=32; start",
         ),
-        (("num_envs=33",), ("num_envs=33",), "num_envs=33 cannot be shared equally by 2 ranks; 34 can"),
+        pytest.param(
+            ("num_envs=33",),
+            ("num_envs=33",),
+            "num_envs=33 cannot be shared equally by 2 ranks; 34 can",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_cannot_be_ends_all_ranks_with_one_message(

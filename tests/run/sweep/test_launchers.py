@@ -39,6 +39,7 @@ def test_side_by_side_a_killed_trial_goes_on_and_a_mistake_leaves_the_others(
     assert (tmp_path / "runs/latest").resolve() == tmp_path / "sweep/ppo.gamma-0.99"
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_stopped_goes_on_with_what_is_not_finished(
     unbroken: Callable[[int], Path], tmp_path: Path
 ) -> None:
@@ -61,6 +62,7 @@ def test_a_sweep_that_is_stopped_goes_on_with_what_is_not_finished(
     assert {row["state"] for row in table(tmp_path).values()} == {"finished"}
 
 
+@pytest.mark.slow
 def test_submitit_without_slurm_trains_in_its_jobs(tmp_path: Path) -> None:
     out, _ = ended(sweep(tmp_path, "hydra/launcher=submitit_local", "total_steps=256", "seed=0,-1"), code=2)
     assert {name: row["state"] for name, row in table(tmp_path).items()} == {"seed-0": "finished", "seed--1": "failed"}
@@ -113,9 +115,10 @@ def test_a_library_that_is_not_installed(tmp_path: Path, module: str, arguments:
         (["hydra.launcher.retries=-1"], "hydra.launcher.retries must be at least 0, not -1"),
         (["hydra/launcher=submitit_slurm"], "there is no sbatch on this machine"),
         (["hydra/launcher=ray", "hydra.launcher.address=localhost:1"], "cannot reach a Ray cluster at localhost:1: "),
-        (
+        pytest.param(
             ["hydra/launcher=ray", "hydra.launcher.num_cpus=999"],
             "a trial needs 999 CPUs, and no machine of the Ray cluster",
+            marks=pytest.mark.slow,
         ),
         (["resume=latest"], "a sweep resumes no single run"),
         (["ppo.gamma=interval(0.9,0.99)"], "add hydra/sweeper=optuna"),

@@ -51,6 +51,7 @@ def test_a_search_goes_on_from_the_folders_of_its_trials(tmp_path: Path) -> None
     assert second["ppo.gamma"] != first["ppo.gamma"]
 
 
+@pytest.mark.slow
 def test_what_fails_is_told_and_a_storage_keeps_it(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/study.db"
     search = ("hydra/sweeper=optuna", "hydra/launcher=joblib", "hydra.sweeper.n_jobs=2", "hydra.sweeper.sampler=random")
