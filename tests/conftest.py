@@ -23,7 +23,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 import hypothesis
 import pytest
 
-LONG = ("test_packaging.py", "test_pages.py", "test_resume.py", "test_gymnasium.py", "test_torchrun.py")
+_LONG = "packaging pages resume distributed torchrun policy end_to_end gymnasium isaac_lab page launchers"
+LONG = [f"test_{name}.py" for name in _LONG.split()]
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, database=None)

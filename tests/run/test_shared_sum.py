@@ -33,7 +33,7 @@ def sums_of(sums: SharedSum, rank: int, call: int) -> bytes:
     return tensor.numpy().tobytes()
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_every_rank_gets_the_sum(size: int) -> None:
     sums = SharedSum.create(size, lambda: False)
     context = multiprocessing.get_context("spawn")
