@@ -24,7 +24,6 @@ from typing import Any, Literal, TypedDict
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
 
 from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.learn.actor_critic import ActorCritic
@@ -152,7 +151,7 @@ class PPO:
         self._sums: Statistics = {}  # over the minibatches of an update
         # Messages between processes cannot be part of the graph.
         alone = self.execution.capture and mean_over_ranks is None
-        self._all_passes = Replayed(self._learn_everything, device if alone else torch.device("cpu"))
+        self._all_passes = Replayed(self._learn_everything, device, record=alone)
         self.policy_state = model.initial_state(rollout.num_envs)
         self._return = torch.zeros(rollout.num_envs, device=device)  # running discounted return, for reward scaling
         self._return_moments = torch.tensor([0.0, 0.0, 1e-4], dtype=torch.float64, device=device)  # mean, M2, count
@@ -241,7 +240,9 @@ class PPO:
             self._shuffle(batch)
         try:
             self._all_passes()
-        except TorchDynamoException as error:
+        except RuntimeError as error:
+            if not _is_of_the_compiler(error, self.execution):
+                raise
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"compile=true cannot be used here: {reason}; compile=false can") from error
         steps = settings.epochs * settings.minibatches
@@ -364,6 +365,14 @@ class PPO:
         self.policy_state.copy_(saved["policy_state"])
         self._return.copy_(saved["running_return"])
         self._return_moments.copy_(saved["return_moments"])
+
+
+def _is_of_the_compiler(error: RuntimeError, execution: Execution) -> bool:
+    if not execution.compile:
+        return False
+    from torch._dynamo.exc import TorchDynamoException  # takes a second to import
+
+    return isinstance(error, TorchDynamoException)
 
 
 def ppo_loss(new: DiagonalGaussian, value: Tensor, batch: Batch, settings: PPOSettings) -> tuple[Tensor, Statistics]:

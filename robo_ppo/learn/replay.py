@@ -19,10 +19,15 @@ class Replayed:
     """A piece of work and, from its third call on, its graph."""
 
     def __init__(
-        self, work: Callable[[], None], device: torch.device, generators: Sequence[torch.Generator] = ()
+        self,
+        work: Callable[[], None],
+        device: torch.device,
+        generators: Sequence[torch.Generator] = (),
+        *,
+        record: bool = True,
     ) -> None:
         self._work, self._device, self._generators = work, device, tuple(generators)
-        self._is_recordable = device.type == "cuda"
+        self._is_recordable = record and device.type == "cuda"
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self._graph_refused: torch.cuda.CUDAGraph | None = None

@@ -80,11 +80,7 @@ class Stepper:
         transition = environment.step(self._act(self.observation), restart=self._restart)
         self._after(transition)
         # Of what happened in this step, not of what its places hold afterwards.
-        places = _storages(fixed)
-        kept = {
-            name: value.clone() if _storage(value) in places else value for name, value in transition.values.items()
-        }
-        self.transition = dataclasses.replace(transition, values=kept)
+        self.transition = dataclasses.replace(transition, values=_apart(transition.values, fixed))
         settle(fixed, environment.carried)
         environment.carry(fixed)
         settle(self.observation, self.transition.observation)
@@ -92,19 +88,16 @@ class Stepper:
 
 def settle(fixed: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     """Copy values to their fixed places, also where a value is, or looks into, the fixed place of another."""
-    places = _storages(fixed)
-    moved = {
-        name: value.clone() if _storage(value) in places else value
-        for name, value in values.items()
-        if value is not fixed[name]
-    }
-    for name, value in moved.items():
+    moved = {name: value for name, value in values.items() if value is not fixed[name]}
+    for name, value in _apart(moved, fixed).items():
         fixed[name].copy_(value)
 
 
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+def _apart(values: Mapping[str, Tensor], fixed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The values, with a copy of each that is, or looks into, a fixed place."""
 
+    def storage(tensor: Tensor) -> int:
+        return tensor.untyped_storage().data_ptr()
 
-def _storages(tensors: Mapping[str, Tensor]) -> set[int]:
-    return {_storage(tensor) for tensor in tensors.values()}
+    places = {storage(tensor) for tensor in fixed.values()}
+    return {name: value.clone() if storage(value) in places else value for name, value in values.items()}

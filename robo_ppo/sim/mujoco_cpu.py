@@ -9,14 +9,14 @@ number of threads and equal to a loop over `mj_step`.
 import mujoco
 import numpy as np
 import torch
-from mujoco.batch import DATA_FIELDS, MODEL_FIELDS, Batch, SimulationError
+from mujoco.batch import MODEL_FIELDS, Batch, SimulationError
 from torch import Tensor
 from typing_extensions import override
 
 from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.sim.log import write_no_log_file
 from robo_ppo.sim.rows import IndexRows, Rows
-from robo_ppo.sim.simulation import STATE_FIELDS, Simulation, lags
+from robo_ppo.sim.simulation import STATE_FIELDS, Simulation, lags, refuse_derived, refuse_no_worlds, refuse_unknown
 
 _VELOCITY_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL.value)
 _NO_STAGE = int(mujoco.mjtStage.mjSTAGE_NONE.value)
@@ -26,8 +26,7 @@ class MujocoCpu(Simulation):
     """`Simulation` on `mujoco.batch.Batch`; `threads=0` takes all cores."""
 
     def __init__(self, model: mujoco.MjModel, num_envs: int, threads: int = 0) -> None:
-        if num_envs < 1:
-            raise UserError(f"num_envs must be at least 1, not {num_envs}")
+        refuse_no_worlds(num_envs)
         # A world that MuJoCo resets by itself in the middle of a step would hide that it diverged.
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         write_no_log_file()
@@ -51,8 +50,7 @@ class MujocoCpu(Simulation):
     @override
     def bind(self, field: str) -> Tensor:
         if field not in self._shown:
-            if field not in DATA_FIELDS:
-                raise UserError(f"the simulation has no field '{field}'; {did_you_mean(field, DATA_FIELDS)}")
+            refuse_unknown(field)
             source = self._batch.bind(field)
             if field not in STATE_FIELDS:
                 self._stage = _VELOCITY_STAGE
@@ -171,8 +169,7 @@ class MujocoCpu(Simulation):
 
     def _state_array(self, field: str) -> Tensor:
         if field not in self._state:
-            if field not in STATE_FIELDS:
-                raise UserError(f"'{field}' cannot be written; state fields are {', '.join(sorted(STATE_FIELDS))}")
+            refuse_derived(field)
             self._state[field] = torch.from_numpy(self._batch.bind(field))
         return self._state[field]
 

@@ -22,7 +22,6 @@ from typing import Any
 import mujoco
 import numpy as np
 import torch
-from mujoco.batch import DATA_FIELDS
 from torch import Tensor
 from typing_extensions import override
 
@@ -30,7 +29,7 @@ from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.sim.buffers import Buffers, estimate
 from robo_ppo.sim.log import write_no_log_file
 from robo_ppo.sim.rows import MaskRows, Rows
-from robo_ppo.sim.simulation import STATE_FIELDS, Simulation, lags
+from robo_ppo.sim.simulation import STATE_FIELDS, Simulation, lags, refuse_derived, refuse_no_worlds, refuse_unknown
 
 try:
     import warp as wp
@@ -57,8 +56,7 @@ class MujocoWarp(Simulation):
         contacts: int | None = None,
         constraints: int | None = None,
     ) -> None:
-        if num_envs < 1:
-            raise UserError(f"num_envs must be at least 1, not {num_envs}")
+        refuse_no_worlds(num_envs)
         import mujoco_warp
 
         _prepare_warp()
@@ -116,8 +114,7 @@ class MujocoWarp(Simulation):
     @override
     def bind(self, field: str) -> Tensor:
         if field not in self._bound:
-            if field not in DATA_FIELDS:
-                raise UserError(f"the simulation has no field '{field}'; {did_you_mean(field, DATA_FIELDS)}")
+            refuse_unknown(field)
             if field not in STATE_FIELDS and not isinstance(getattr(self._data, field, None), wp.array):
                 raise UserError(f"sim=mujoco_warp does not compute the field '{field}'; sim=mujoco_cpu does")
             source = self._array(field)
@@ -135,8 +132,7 @@ class MujocoWarp(Simulation):
 
     @override
     def write(self, field: str, values: Tensor, rows: Rows | None = None) -> None:
-        if field not in STATE_FIELDS:
-            raise UserError(f"'{field}' cannot be written; state fields are {', '.join(sorted(STATE_FIELDS))}")
+        refuse_derived(field)
         if field not in self._state:  # the model has none of it
             return
         if rows is None:

@@ -18,8 +18,10 @@ from typing import Protocol
 
 import mujoco
 import torch
+from mujoco.batch import DATA_FIELDS
 from torch import Tensor
 
+from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.sim.rows import Rows
 
 STATE_FIELDS = frozenset(
@@ -39,6 +41,24 @@ def lags(model: mujoco.MjModel, field: str) -> bool:
     if field == "sensordata":
         return bool((model.sensor_needstage == int(mujoco.mjtStage.mjSTAGE_ACC.value)).any())
     return field in ACCELERATION_FIELDS
+
+
+def refuse_no_worlds(num_envs: int) -> None:
+    """At least one."""
+    if num_envs < 1:
+        raise UserError(f"num_envs must be at least 1, not {num_envs}")
+
+
+def refuse_unknown(field: str) -> None:
+    """Only what MuJoCo can bind of its MjData can be bound."""
+    if field not in DATA_FIELDS:
+        raise UserError(f"the simulation has no field '{field}'; {did_you_mean(field, DATA_FIELDS)}")
+
+
+def refuse_derived(field: str) -> None:
+    """Only state fields can be written."""
+    if field not in STATE_FIELDS:
+        raise UserError(f"'{field}' cannot be written; state fields are {', '.join(sorted(STATE_FIELDS))}")
 
 
 class Simulation(Protocol):
