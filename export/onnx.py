@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from robo_ppo.export.bundle import BATCH, every_message
+from robo_ppo.export.bundle import every_message
+from robo_ppo_onboard.bundle import BATCH
 
 if TYPE_CHECKING:
     import onnx

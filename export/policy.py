@@ -19,11 +19,13 @@ from robo_ppo.env.observations import Onboard
 from robo_ppo.env.robot import ActionInterface
 from robo_ppo.env.vector import Interface, VectorEnvironment
 from robo_ppo.errors import UserError
-from robo_ppo.export.bundle import Bundle, read_bundle, write_bundle
-from robo_ppo.export.contract import STATE_IN, STATE_OUT, Array, Contract, Port, StateSlice, Training
+from robo_ppo.export.bundle import write_bundle
+from robo_ppo_onboard.bundle import Bundle, read_bundle
+from robo_ppo_onboard.contract import STATE_IN, STATE_OUT, Array, Contract, Port, StateSlice, Training
 from robo_ppo.export.onnx import to_onnx
-from robo_ppo.export.runtime import Policy
-from robo_ppo.export.verify import TOLERANCE, compare_with_torch, record_golden, verify
+from robo_ppo_onboard.runtime import Policy
+from robo_ppo.export.verify import compare_with_torch, record_golden
+from robo_ppo_onboard.verify import TOLERANCE, verify
 from robo_ppo.export.weights import beside_the_graph, same_policy
 from robo_ppo.learn.actor_critic import ActorCritic
 from robo_ppo.learn.normalizer import limited

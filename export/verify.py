@@ -1,65 +1,23 @@
-"""Does an exported policy do what was trained? Golden sequences, and a comparison with torch.
-
-A golden sequence is recorded from torch, travels in the bundle and is run again by every runtime: onnxruntime here, the
-controller on board, the C code.
+"""Does an exported policy do what was trained? Golden sequences recorded from torch, and a comparison with torch.
 
     golden = record_golden(module, {"position": positions, "attitude": attitudes}, ["motors"], initial_state)
     ...                                                            # write_bundle with a contract that holds it
-    assert verify("policy.onnx").passed
     assert compare_with_torch(Policy(read_bundle("policy.onnx")), module, samples) <= TOLERANCE
+
+Every runtime runs the golden sequence again: onnxruntime (`robo_ppo_onboard.verify`), the C code.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from robo_ppo.export.bundle import read_bundle
-from robo_ppo.export.contract import STATE_IN, Array, Contract, Golden
-from robo_ppo.export.runtime import Policy
+from robo_ppo_onboard.contract import STATE_IN, Array, Golden
+from robo_ppo_onboard.runtime import Policy
+from robo_ppo_onboard.verify import scales_of, worst_of
 
 if TYPE_CHECKING:
     from torch import nn
-
-TOLERANCE = 1e-5
-"""Of a command's largest limit, where that is more than 1: single precision knows hundreds of N·m no better."""
-
-
-@dataclass(frozen=True)
-class Verification:
-    """The largest difference from the golden outputs, overall and by output, over a number of steps.
-
-    Differences are absolute, or parts of the output's largest limit, where that is more than 1.
-    """
-
-    max_error: float
-    errors: Mapping[str, float]
-    steps: int
-    tolerance: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether every output stayed within the tolerance (NaN does not)."""
-        return self.max_error <= self.tolerance
-
-
-def verify(path: str | Path, tolerance: float = TOLERANCE) -> Verification:
-    """Run a bundle's golden sequence through onnxruntime, from the initial state with the state fed back.
-
-    UserError when the file is not a bundle that can be read.
-    """
-    policy = Policy(read_bundle(path))
-    golden = policy.contract.golden
-    steps = len(next(iter(golden.inputs.values())))
-    errors, scales = dict.fromkeys(golden.outputs, 0.0), _scales(policy.contract)
-    state = policy.initial_state()
-    for step in range(steps):
-        commands, state = policy({name: values[step : step + 1] for name, values in golden.inputs.items()}, state)
-        for name, expected in golden.outputs.items():
-            errors[name] = _worst(errors[name], commands[name], expected[step : step + 1], scales[name])
-    return Verification(float(np.max(list(errors.values()))), errors, steps, tolerance)
 
 
 def record_golden(
@@ -96,7 +54,7 @@ def compare_with_torch(policy: Policy, module: "nn.Module", samples: Mapping[str
     from robo_ppo.export.onnx import evaluating
 
     rows = len(next(iter(samples.values())))
-    state, scales = policy.initial_state(rows), _scales(policy.contract)
+    state, scales = policy.initial_state(rows), scales_of(policy.contract)
     worst = 0.0
     with evaluating(module):
         for step in range(steps):
@@ -104,23 +62,10 @@ def compare_with_torch(policy: Policy, module: "nn.Module", samples: Mapping[str
             commands, next_state = policy(measurements, state)
             expected, expected_state = _torch_step(module, measurements, state if policy.contract.state else None)
             for (name, command), expected_command in zip(commands.items(), expected, strict=True):
-                worst = _worst(worst, command, expected_command, scales[name])
+                worst = worst_of(worst, command, expected_command, scales[name])
             if expected_state is not None:
-                worst, state = _worst(worst, next_state, expected_state), expected_state
+                worst, state = worst_of(worst, next_state, expected_state), expected_state
     return worst
-
-
-def _scales(contract: Contract) -> dict[str, float]:
-    """What the differences of each output are measured in."""
-    limits = {port.name: (*(port.lower or ()), *(port.upper or ())) for port in contract.outputs}
-    return {name: max([1.0, *map(abs, values)]) for name, values in limits.items()}
-
-
-def _worst(worst: float, actual: Array, expected: Array, scale: float = 1.0) -> float:
-    """The larger of an error so far and that of two arrays; NaN stays NaN."""
-    if actual.shape != expected.shape:
-        raise ValueError(f"shapes {actual.shape} and {expected.shape} differ")
-    return float(np.maximum(worst, np.abs(actual - expected).max() / scale))
 
 
 def _torch_step(

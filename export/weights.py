@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from robo_ppo.errors import UserError
-from robo_ppo.export.bundle import Bundle, parse_model, read_bundle
+from robo_ppo.export.bundle import parse_model
+from robo_ppo_onboard.bundle import Bundle, read_bundle
 from robo_ppo.learn.actor_critic import ActorCritic
 
 if TYPE_CHECKING:

@@ -1,25 +1,13 @@
-"""The one exception for a person's mistake: wrong name, wrong type, unreadable file.
+"""The one exception for a person's mistake, `UserError`, and how an import that failed is told.
 
-Entry points print its message without a stack trace and exit with code 2. A message says what was wrong, where, and
-what would be right. Anything else that is raised is a fault of the program and keeps its stack trace.
+Both packages raise the same class: what runs on board defines it (`robo_ppo_onboard.errors`).
 """
 
-import difflib
 import traceback
-from collections.abc import Iterable
 
+from robo_ppo_onboard.errors import UserError, did_you_mean
 
-class UserError(Exception):
-    """A mistake that the person at the command line can mend; the message is all that they see."""
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint naming the closest of the `known` names, or all of them where none is close."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3)
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    return f"known: {', '.join(names)}" if names else "none is known"
+__all__ = ["UserError", "did_you_mean", "why_not_imported"]
 
 
 def why_not_imported(module: str, error: Exception, *, if_missing: str = "") -> str:

@@ -26,10 +26,11 @@ from robo_ppo.env.scenes import Split
 from robo_ppo.env.task import SUCCESS, Metric
 from robo_ppo.env.vector import ForeignEnvironment, Interface, Observation, Score, VectorEnvironment
 from robo_ppo.errors import UserError
-from robo_ppo.export.bundle import Bundle, read_bundle, replace_evaluation
-from robo_ppo.export.contract import Contract, Port
+from robo_ppo.export.bundle import replace_evaluation
+from robo_ppo_onboard.bundle import Bundle, read_bundle
+from robo_ppo_onboard.contract import Contract, Port
 from robo_ppo.export.policy import ports
-from robo_ppo.export.runtime import Policy
+from robo_ppo_onboard.runtime import Policy
 from robo_ppo.run import folder as folders
 from robo_ppo.run.episodes import Episodes, joined, run_episodes
 from robo_ppo.run.metrics import read_rows

@@ -9,7 +9,7 @@ import numpy as np
 from robo_ppo.config import RunConfig
 from robo_ppo.env.task import SUCCESS, Metric
 from robo_ppo.env.vector import Score
-from robo_ppo.export.contract import Contract
+from robo_ppo_onboard.contract import Contract
 from robo_ppo.run.episodes import Episodes
 from robo_ppo.run.statistics import wilson_interval
 

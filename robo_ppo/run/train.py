@@ -26,7 +26,7 @@ from robo_ppo.env.scenes import seed_of
 from robo_ppo.env.task import SUCCESS
 from robo_ppo.env.vector import Observation, Score, Totals, Transition, VectorEnvironment
 from robo_ppo.errors import UserError
-from robo_ppo.export.bundle import read_bundle
+from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo.export.weights import start_from_bundle
 from robo_ppo.learn.actor_critic import ActorCritic
 from robo_ppo.learn.ppo import PPO, Execution, PPOSettings, Statistics

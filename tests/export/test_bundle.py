@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robo_ppo.errors import UserError
-from robo_ppo.export.bundle import read_bundle, replace_evaluation, write_bundle
-from robo_ppo.export.contract import Contract, contract_to_json
-from robo_ppo.export.runtime import Policy
+from robo_ppo.export.bundle import replace_evaluation, write_bundle
+from robo_ppo_onboard.bundle import read_bundle
+from robo_ppo_onboard.contract import Contract, contract_to_json
+from robo_ppo_onboard.runtime import Policy
 
 Forge = Callable[[onnx.ModelProto, str], Path]
 

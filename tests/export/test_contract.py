@@ -11,15 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robo_ppo.export.contract import (
-    Contract,
-    Golden,
-    Port,
-    StateSlice,
-    Training,
-    contract_from_json,
-    contract_to_json,
-)
+from robo_ppo_onboard.contract import Contract, Golden, Port, StateSlice, Training, contract_from_json, contract_to_json
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 SHAPES = st.lists(st.integers(1, 3), max_size=2).map(tuple)

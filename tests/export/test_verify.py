@@ -13,10 +13,12 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from robo_ppo.errors import UserError
-from robo_ppo.export.bundle import read_bundle, write_bundle
-from robo_ppo.export.contract import Contract
-from robo_ppo.export.runtime import Policy
-from robo_ppo.export.verify import Verification, compare_with_torch, record_golden, verify
+from robo_ppo.export.bundle import write_bundle
+from robo_ppo_onboard.bundle import read_bundle
+from robo_ppo_onboard.contract import Contract
+from robo_ppo_onboard.runtime import Policy
+from robo_ppo.export.verify import compare_with_torch, record_golden
+from robo_ppo_onboard.verify import Verification, verify
 
 
 def test_a_fresh_export_reproduces_its_golden_sequence(path: Path) -> None:

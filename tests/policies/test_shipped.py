@@ -5,8 +5,8 @@ import re
 import pytest
 
 from robo_ppo.errors import UserError
-from robo_ppo.export.bundle import read_bundle
-from robo_ppo.export.verify import verify
+from robo_ppo_onboard.bundle import read_bundle
+from robo_ppo_onboard.verify import verify
 from robo_ppo.run import folder as folders
 from robo_ppo.run.compose import compose
 from robo_ppo.run.evaluate import Options, fly

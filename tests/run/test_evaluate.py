@@ -10,9 +10,10 @@ import pytest
 
 from robo_ppo.config import RunConfig
 from robo_ppo.errors import UserError
-from robo_ppo.export.bundle import Bundle, read_bundle, write_bundle
-from robo_ppo.export.contract import Port
-from robo_ppo.export.verify import verify
+from robo_ppo.export.bundle import write_bundle
+from robo_ppo_onboard.bundle import Bundle, read_bundle
+from robo_ppo_onboard.contract import Port
+from robo_ppo_onboard.verify import verify
 from robo_ppo.run import evaluate as evaluation
 from robo_ppo.run import folder as folders
 from robo_ppo.run.compose import compose, compose_evaluation

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from robo_ppo.export.bundle import read_bundle
-from robo_ppo.export.verify import verify
+from robo_ppo_onboard.bundle import read_bundle
+from robo_ppo_onboard.verify import verify
 from robo_ppo.run import folder as folders
 from tests.run.training import ROOT, command, rows, run
 

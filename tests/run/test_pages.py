@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robo_ppo.export.bundle import read_bundle
+from robo_ppo_onboard.bundle import read_bundle
 from tests.run.following import Reader
 from tests.test_packaging import python_elsewhere as python_elsewhere
 from tests.test_packaging import run

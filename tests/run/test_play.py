@@ -11,7 +11,7 @@ import torch
 
 from robo_ppo.config import RandomizationConfig
 from robo_ppo.errors import UserError
-from robo_ppo.export.bundle import read_bundle
+from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo.run import checkpoint, play
 from robo_ppo.run import folder as folders
 from robo_ppo.run.compose import compose_play

@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from robo_ppo.export.bundle import read_bundle
+from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo.run import folder as folders
 from robo_ppo.run.evaluate import OnnxPilot
 from robo_ppo.run.live.page import Page

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robo_ppo.export.bundle import read_bundle
+from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo.run import palette
 from robo_ppo.run.evaluate import OnnxPilot
 from robo_ppo.run.live.page import Page

@@ -2,54 +2,59 @@
 
 A `Contract` says what every input and output means, which state the policy starts from, the limits of the safety net,
 versions, where it was trained, how it did, and a golden sequence that every runtime must reproduce. In a bundle
-(`robo_ppo.export.bundle`) it is one JSON document:
+(`robo_ppo_onboard.bundle`) it is one JSON document:
 
     text = contract_to_json(contract)                # one line of ASCII; float32 and float64 survive exactly
     assert contract_from_json(text) == contract      # ValueError names the place of whatever does not belong
 
-Nothing here imports torch or onnx.
 """
 
+import collections.abc
 import dataclasses
 import json
 import math
-import types
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, cast, get_args, get_origin, get_type_hints
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union, cast
+from typing import get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from robo_ppo.errors import did_you_mean
+from .errors import did_you_mean
 
 SCHEMA = 1
 STATE_IN, STATE_OUT = "state_in", "state_out"
 
-Array = np.ndarray[tuple[Any, ...], np.dtype[np.float32]]  # in full: from NumPy 2.5 on, NDArray hides its class
+if TYPE_CHECKING:
+    Array = np.ndarray[Tuple[Any, ...], np.dtype[np.float32]]  # in full: from NumPy 2.5 on, NDArray hides its class
+else:
+    Array = np.ndarray  # which cannot be subscripted under Python 3.8
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Port:
     """One input (a measurement) or output (a command) of the policy; shapes leave out the batch axis.
 
     `noise` (standard deviation), `bias`, `dropout` (probability) and `delay` (s, from and to; of a command, until it
     takes effect) say what the policy was trained with: to compare with what the vehicle shows, never to apply on board.
-    `lower` and `upper` are the limits of an output, one number per element.
+    `lower` and `upper` are limits, one number per element: of an output, what may be commanded; of an input, what the
+    sensor can say at all. `throttle` maps a command of thrust to a part of full throttle: points (command, 0 to 1),
+    both increasing, linear between them.
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: Tuple[int, ...]
     unit: str
-    frame: str | None = None
-    quaternion_order: str | None = None
-    noise: float | None = None
-    bias: float | None = None
-    dropout: float | None = None
-    delay: tuple[float, float] | None = None
-    lower: tuple[float, ...] | None = None
-    upper: tuple[float, ...] | None = None
-    note: str | None = None
+    frame: Optional[str] = None
+    quaternion_order: Optional[str] = None
+    noise: Optional[float] = None
+    bias: Optional[float] = None
+    dropout: Optional[float] = None
+    delay: Optional[Tuple[float, float]] = None
+    lower: Optional[Tuple[float, ...]] = None
+    upper: Optional[Tuple[float, ...]] = None
+    throttle: Optional[Tuple[Tuple[float, float], ...]] = None
+    note: Optional[str] = None
 
     def __post_init__(self) -> None:
         """Refuse what no vehicle could interpret."""
@@ -58,25 +63,34 @@ class Port:
             raise ValueError(f"'{self.name}' is the name of the packed state, not of a port")
         if self.quaternion_order not in (None, "wxyz"):
             raise ValueError(f"{self.name}: quaternion order '{self.quaternion_order}', where only 'wxyz' is used")
+        if self.quaternion_order is not None and self.shape != (4,):
+            raise ValueError(f"{self.name}: a quaternion of shape {self.shape}, not (4,)")
         for label, value, most in (("noise", self.noise, math.inf), ("dropout", self.dropout, 1.0)):
             if value is not None and not 0.0 <= value <= most:
                 raise ValueError(f"{self.name}: {label} {value} is out of range")
         if self.delay is not None and not 0.0 <= self.delay[0] <= self.delay[1]:
             raise ValueError(f"{self.name}: delay {self.delay} is not a range of seconds")
         for label, limits in (("lower", self.lower), ("upper", self.upper)):
-            if limits is not None and len(limits) != math.prod(self.shape):
+            if limits is not None and len(limits) != self.size:
                 raise ValueError(f"{self.name}: {len(limits)} {label} limits for shape {self.shape}")
-        if self.lower and self.upper and any(low > high for low, high in zip(self.lower, self.upper, strict=True)):
+        if self.lower and self.upper and any(low > high for low, high in zip(self.lower, self.upper)):
             raise ValueError(f"{self.name}: a lower limit lies above its upper limit")
+        if self.throttle is not None:
+            _require_throttle(self.name, self.throttle)
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class StateSlice:
     """A named part of the packed state vector, in order; `initial` holds its values after a reset, flattened."""
 
     name: str
-    shape: tuple[int, ...]
-    initial: tuple[float, ...]
+    shape: Tuple[int, ...]
+    initial: Tuple[float, ...]
 
     def __post_init__(self) -> None:
         """Check that the initial values fill the shape."""
@@ -85,7 +99,15 @@ class StateSlice:
             raise ValueError(f"state '{self.name}': {len(self.initial)} initial values for shape {self.shape}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
+class Fallback:
+    """What flies when the policy may not: the law named `kind` (`robo_ppo_onboard.safety.fallback`) and its numbers."""
+
+    kind: str
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Training:
     """Where the weights come from; `config` is the run's resolved YAML.
 
@@ -97,10 +119,10 @@ class Training:
     seed: int
     steps: int
     config: str
-    learner: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+    learner: Mapping[str, Tuple[float, ...]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Golden:
     """A sequence of T steps from the initial state, state fed back: finite float32 arrays `(T, *shape)` by port."""
 
@@ -120,27 +142,29 @@ class Golden:
         return _same_arrays(self.inputs, other.inputs) and _same_arrays(self.outputs, other.outputs)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Contract:
     """Everything that a vehicle, a verifier or a reader needs to know about a policy.
 
     `control_period` is in seconds; `inputs` and `outputs` are in the order of the graph, which adds `state_in` and
-    `state_out` at the end when there is a `state`; `limits` are those of the safety net by name; `evaluation` is plain
-    JSON or None before the policy was evaluated; `sha256` is filled in by `write_bundle`.
+    `state_out` at the end when there is a `state`; `limits` are those of the safety net by name
+    (`robo_ppo_onboard.safety.limits`); `evaluation` is plain JSON or None before the policy was evaluated; `sha256` is
+    filled in when the bundle is written.
     """
 
-    schema: int = SCHEMA
     task: str
     robot: str
     control_period: float
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
-    state: tuple[StateSlice, ...]
+    inputs: Tuple[Port, ...]
+    outputs: Tuple[Port, ...]
+    state: Tuple[StateSlice, ...]
     limits: Mapping[str, float]
+    fallback: Fallback
     versions: Mapping[str, str]
     training: Training
-    evaluation: Mapping[str, object] | None = None
     golden: Golden
+    evaluation: Optional[Mapping[str, object]] = None
+    schema: int = SCHEMA
     sha256: str = ""
 
     def __post_init__(self) -> None:
@@ -166,7 +190,13 @@ class Contract:
         return np.array([value for part in self.state for value in part.initial], dtype=np.float32)
 
 
-def _require_shape(name: str, shape: tuple[int, ...]) -> None:
+def _require_throttle(name: str, points: Sequence[Tuple[float, float]]) -> None:
+    increasing = all(a[0] < b[0] and a[1] < b[1] for a, b in zip(points, points[1:]))
+    if len(points) < 2 or not increasing or points[0][1] < 0.0 or points[-1][1] > 1.0:
+        raise ValueError(f"{name}: throttle {points} must rise from point to point, within 0 and 1")
+
+
+def _require_shape(name: str, shape: Tuple[int, ...]) -> None:
     if not name:
         raise ValueError("a name is empty")
     if any(size < 1 for size in shape):
@@ -188,16 +218,17 @@ def _same_arrays(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
 
 def contract_to_json(contract: Contract) -> str:
     """The contract as one line of ASCII JSON with every key, the hash first; float32 and float64 survive exactly."""
-    document = cast(dict[str, object], _to_json(contract))
-    return json.dumps({"sha256": document.pop("sha256"), **document}, allow_nan=False)
+    document = cast(Dict[str, object], _to_json(contract))
+    first = {key: document.pop(key) for key in ("sha256", "schema")}
+    return json.dumps({**first, **document}, allow_nan=False)
 
 
 def contract_from_json(text: str) -> Contract:
     """The contract from JSON with every key and no other; ValueError names the place of whatever does not belong."""
-    document = cast(dict[str, object], _expect(dict, json.loads(text, parse_constant=_refuse_constant), "contract"))
+    document = cast(Dict[str, object], _expect(dict, json.loads(text, parse_constant=_refuse_constant), "contract"))
     schema = document.get("schema")
     if type(schema) is int and schema != SCHEMA:  # a newer document may differ in anything else: say only this
-        raise ValueError(f"its schema is {schema}; this version of robo_ppo reads schema {SCHEMA}")
+        raise ValueError(f"its schema is {schema}; this version reads schema {SCHEMA}")
     return _from_json(Contract, document, "contract")
 
 
@@ -207,7 +238,7 @@ def _to_json(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _to_json(item) for key, item in cast(Mapping[str, object], value).items()}
     if isinstance(value, tuple):
-        return [_to_json(item) for item in cast(tuple[object, ...], value)]
+        return [_to_json(item) for item in cast(Tuple[object, ...], value)]
     return cast(Array, value).tolist() if isinstance(value, np.ndarray) else value
 
 
@@ -216,20 +247,20 @@ def _from_json(hint: Any, value: object, where: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is object:
         return value
-    if origin is types.UnionType:  # `X | None`, the only union there is
+    if origin is Union:  # `Optional[X]`, the only union there is
         return None if value is None else _from_json(arguments[0], value, where)
     if dataclasses.is_dataclass(hint):
         return _record_from_json(cast(type, hint), value, where)
-    if origin is Mapping:
-        items = cast(dict[str, object], _expect(dict, value, where))
+    if origin is collections.abc.Mapping:
+        items = cast(Dict[str, object], _expect(dict, value, where))
         return {key: _from_json(arguments[1], item, f"{where}.{key}") for key, item in items.items()}
     if origin is tuple:
-        entries = cast(list[object], _expect(list, value, where))
+        entries = cast(List[object], _expect(list, value, where))
         hints = [arguments[0]] * len(entries) if arguments[-1] is Ellipsis else arguments
         if len(entries) != len(hints):
             raise ValueError(f"{where} has {len(entries)} entries, not {len(hints)}")
         return tuple(_from_json(hints[i], entry, f"{where}[{i}]") for i, entry in enumerate(entries))
-    if origin is np.ndarray:
+    if hint is np.ndarray:
         return _array_from_json(value, where)
     number = float(value) if hint is float and type(value) is int else value
     if isinstance(number, float) and not math.isfinite(number):
@@ -238,7 +269,7 @@ def _from_json(hint: Any, value: object, where: str) -> Any:
 
 
 def _record_from_json(record: type, value: object, where: str) -> Any:
-    given = cast(dict[str, object], _expect(dict, value, where))
+    given = cast(Dict[str, object], _expect(dict, value, where))
     hints = _hints(record)
     for key in given:
         if key not in hints:
@@ -278,6 +309,6 @@ def _refuse_constant(text: str) -> object:
     raise ValueError(f"its metadata holds {text}, which is no JSON number")
 
 
-@cache
-def _hints(record: type) -> dict[str, Any]:
+@lru_cache(maxsize=None)
+def _hints(record: type) -> Dict[str, Any]:
     return get_type_hints(record)
