@@ -44,6 +44,7 @@ docs: $(VENV)/.installed-dev
 	mkdir -p $(VENV)/source/robo_ppo
 	for part in robo_ppo/* $(MAPPED); do \
 		ln -s ../../../$$part $(VENV)/source/robo_ppo/$${part##*/} || exit 1; done
+	ln -s ../../export/onboard $(VENV)/source/robo_ppo_onboard
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo 'site/index.html'
 
@@ -72,6 +73,7 @@ $(VENV)/.typing: $(VENV)/.installed-dev Makefile
 	rm -rf $(VENV)/typing
 	mkdir -p $(VENV)/typing/robo_ppo $(VENV)/typing/mujoco-stubs
 	for folder in $(MAPPED); do ln -s ../../../$$folder $(VENV)/typing/robo_ppo/$$folder || exit 1; done
+	ln -s ../../export/onboard $(VENV)/typing/robo_ppo_onboard
 	for module in $(COMPILED); do \
 		$(BIN)/pybind11-stubgen mujoco.$$module \
 			--root-suffix=-stubs --output-dir $(VENV)/typing --ignore-all-errors || exit 1; done
