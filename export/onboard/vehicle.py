@@ -25,13 +25,15 @@ class Status:
     """How the vehicle is, as far as its link knows; None where the link cannot know.
 
     `heard` is when the vehicle was last heard, on the controller's clock. `in_control` says whether the vehicle does what
-    it is told; it turns false when a pilot takes it back, or when it has not followed yet. `flying` is whether it is off
-    the ground, `ready` whether the vehicle itself would let its motors be armed.
+    the last order says; it is false as long as it has not followed. `pilot` is true when someone else took it: a pilot or
+    the vehicle's own failsafe changed its mode to one that was not asked for; it stays so until the order is `OWN`.
+    `flying` is whether it is off the ground, `ready` whether the vehicle itself would let its motors be armed.
     """
 
     heard: float
     armed: bool = False
     in_control: bool = True
+    pilot: bool = False
     ready: Optional[bool] = None
     flying: Optional[bool] = None
     battery: Optional[float] = None  # part of full, 0 to 1
