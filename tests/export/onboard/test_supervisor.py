@@ -106,7 +106,9 @@ def test_the_page_shows_the_table() -> None:
     text = DOCS.read_text(encoding="utf-8")
     for row in TRANSITIONS:
         assert f"| {row.state.name} | {row.event.name} | {row.to.name} |" in text
-    rows = [line for line in text.splitlines() if line.count("|") == 4 and line.split("|")[1].strip() in State.__members__]
+    rows = [
+        line for line in text.splitlines() if line.count("|") == 4 and line.split("|")[1].strip() in State.__members__
+    ]
     assert len([line for line in rows if line.split("|")[2].strip() in Event.__members__]) == len(TRANSITIONS)
     for state in State:
         assert state.value in text
@@ -195,7 +197,9 @@ def test_a_command_may_lie_at_its_limit_for_a_while_only() -> None:
 def test_the_ramp_goes_from_the_hover_to_the_policy() -> None:
     flight = in_state(State.RAMP, ramp_s=0.2)
     answer = STEADY | {"roll_rate": 4.0}
-    assert flight.ticks(3, answer=answer, in_control=False).commands["roll_rate"] == 0.0, "the vehicle does not follow yet"
+    assert flight.ticks(3, answer=answer, in_control=False).commands["roll_rate"] == 0.0, (
+        "the vehicle does not follow yet"
+    )
     shares = [flight.tick(answer=answer).commands["roll_rate"] / 4.0 for _ in range(12)]
     assert shares == pytest.approx([min(1.0, 0.1 * step) for step in range(12)])
     assert flight.state is State.POLICY
@@ -251,7 +255,9 @@ def test_who_has_no_single_numbers_to_command_is_refused() -> None:
 
 def noise(rng: random.Random) -> float:
     """A number that a broken program might send."""
-    return rng.choice([0.0, 1.0, -1.0, NAN, math.inf, -math.inf, 1e308, -1e308, 1e-320, rng.gauss(0, 1), rng.gauss(0, 9)])
+    return rng.choice(
+        [0.0, 1.0, -1.0, NAN, math.inf, -math.inf, 1e308, -1e308, 1e-320, rng.gauss(0, 1), rng.gauss(0, 9)]
+    )
 
 
 @pytest.mark.parametrize("seed", range(10))
