@@ -35,7 +35,8 @@ def test_any_start_of_the_hover_task_ends_level_and_sinking(action: str) -> None
         rows: list[list[float]] = []
         for row in range(FLIGHTS):
             known = ("position", "velocity", "attitude", "gyro")
-            body = Body(*(tuple(environment.measured[name][row].tolist()) for name in known))
+            position, velocity, attitude, gyro = (tuple(environment.measured[n][row].tolist()) for n in known)
+            body = Body(position, velocity, attitude, gyro)
             commands = law.commands(body, climb)
             rows.append([commands[port.name] for port in outputs])
         transition = environment.step(environment.interface.action.action(torch.tensor(rows)), restart=False)
