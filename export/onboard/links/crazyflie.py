@@ -33,7 +33,9 @@ import numpy as np
 
 from ..contract import Contract, Port
 from ..errors import UserError
-from ..vehicle import Order, Setpoint, Status
+from ..sources.crazyflie import CrazyflieSource
+from ..sources.source import Source
+from ..vehicle import Order, Sample, Setpoint, Status
 from .crtp import URI, Connection, connect
 from .link import Link
 
@@ -67,8 +69,8 @@ PARAMETERS: tuple[tuple[str, int, bool, str], ...] = (
 )
 
 
-class CrazyflieLink(Link):
-    """A Crazyflie at an address of cflib: radio://, usb://, or udp:// for a simulated one."""
+class CrazyflieLink(Link, Source):
+    """A Crazyflie at an address of cflib (radio://, usb://, udp:// for a simulated one), which tells its state too."""
 
     commands = (COMMANDS,)
     flies_itself = True
@@ -81,13 +83,21 @@ class CrazyflieLink(Link):
         speed: float = 0.4,
         empty_volts: float = 3.1,
         full_volts: float = 4.1,
+        period: float = 0.01,
+        ranges: bool = False,
         cache: str = "",
         timeout: float = 30.0,
     ) -> None:
-        """`height` (m) and `speed` (m/s) are of take-off and landing, the voltages those of a battery under load."""
+        """`height` (m) and `speed` (m/s) are of take-off and landing, the voltages those of a battery under load.
+
+        `period` and `ranges` are those of `CrazyflieSource`; with a period of 0 it does not tell its state.
+        """
         if not (height > 0.0 and speed > 0.0 and full_volts > empty_volts):
             raise UserError("link.height and link.speed must be positive, link.full_volts above link.empty_volts")
         self._uri, self._cache, self._timeout = uri, cache, timeout
+        source = CrazyflieSource(uri=uri, period=period, ranges=ranges, cache=cache, timeout=timeout)
+        self._source = source if period > 0.0 else None
+        self.provides = source.provides if period > 0.0 else ()
         self._climb, self._speed = height, speed
         self._volts = (empty_volts, full_volts)
         self._throttle: tuple[list[float], list[float]] = ([], [])
@@ -109,6 +119,8 @@ class CrazyflieLink(Link):
         self._throttle = ([thrust for thrust, _ in points], [part for _, part in points])
         self._connection = connection = connect(self._uri, cache=self._cache, timeout=self._timeout)
         try:
+            if self._source is not None:
+                self._source.open(contract)
             connection.log("status", ("supervisor.info", "pm.vbat", "stateEstimate.z"), STATUS_PERIOD, self._on_status)
         except BaseException:
             self.close()
@@ -189,6 +201,10 @@ class CrazyflieLink(Link):
         elif self._ours and info & FLYING:
             self._ask(now, "own", _hold)
 
+    def poll(self) -> list[Sample]:
+        """What it told of its state since the last call."""
+        return [] if self._source is None else self._source.poll()
+
     def close(self) -> None:
         """Leave its parameters as they were, unless it is in the air, and disconnect."""
         connection, self._connection = self._connection, None
@@ -200,6 +216,8 @@ class CrazyflieLink(Link):
                     connection.set(parameter, value)
                 except UserError:
                     break  # it is gone; switching it off restores them too
+        if self._source is not None:
+            self._source.close()
         connection.release()
 
     def _fly(self, setpoint: Setpoint, *, turning: bool) -> None:

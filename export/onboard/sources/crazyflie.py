@@ -32,7 +32,7 @@ NOTHING_SEEN = 8.0  # m: from here on, the deck's sensors say that they see noth
 
 
 class CrazyflieSource(Source):
-    """Measurements of the vehicle that `link=crazyflie` flies, or of any other that is only listened to."""
+    """Measurements of a vehicle that is only listened to; `CrazyflieLink` has one of its own."""
 
     def __init__(
         self,

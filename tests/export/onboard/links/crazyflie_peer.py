@@ -3,8 +3,8 @@
     with CrazyfliePeer() as peer:
         link = CrazyflieLink(uri=peer.uri)
 
-Layouts and signs are those of the firmware's public documentation and sources, written down here a second time: packets in
-docs/functional-areas/crtp, setpoints in crtp_commander_rpyt.c and controller_pid.c, the high-level commander's in
+Layouts and signs are those of the firmware's public documentation and sources, written down here a second time: packets
+in docs/functional-areas/crtp, setpoints in crtp_commander_rpyt.c and controller_pid.c, the high-level commander's in
 crtp_commander_high_level.c, states and bits in supervisor.c, the thrust lock in crtp_commander.md.
 """
 
@@ -88,7 +88,7 @@ class CrazyfliePeer:
         self._client: tuple[str, int] | None = None
         self.blocks: dict[int, Block] = {}
         self._start = time.monotonic()
-        self._ends, self._chat = False, 0.0
+        self._ends, self._chat, self.lands_at = False, 0.0, 0.0
         self._thread = threading.Thread(target=self._serve, name="crazyflie peer")
         self._thread.start()
         return self
@@ -130,6 +130,10 @@ class CrazyfliePeer:
             if self._client and not self.mute and now >= self._chat:
                 self._chat = now + 0.01
                 self._answer(CONSOLE, 0, b" ")  # cflib's threads wait up to a second for a packet before they end
+            if self.lands_at and now >= self.lands_at:
+                self.lands_at = 0.0
+                self.info &= ~(BY_ITSELF | FLYING)
+                self._rise(0.0)
             for number, block in list(self.blocks.items()):
                 if block.period and now >= block.due and not self.mute:
                     block.due = max(block.due + block.period, now)
@@ -172,9 +176,8 @@ class CrazyfliePeer:
         table = self.parameters if port == PARAM else self.told
         if data[0] == 3:
             fingerprint = zlib.crc32(repr([(name, kind) for name, (kind, _) in table.items()]).encode())
-            self._answer(
-                port, 0, struct.pack("<BHI", 3, len(table), fingerprint) + (b"\x10\x80" if port == LOGGING else b"")
-            )
+            limits = b"\x10\x80" if port == LOGGING else b""  # 16 blocks, 128 variables
+            self._answer(port, 0, struct.pack("<BHI", 3, len(table), fingerprint) + limits)
         elif data[0] == 2:
             name = list(table)[struct.unpack("<H", data[1:3])[0]]
             text = "".join(f"{part}\0" for part in name.split(".")).encode()
@@ -229,7 +232,7 @@ class CrazyfliePeer:
             self.thrust_locked = False
         thrust = 0 if self.thrust_locked or thrust < 1000 else thrust
         as_rates = all(self.parameters[f"flightmode.stabMode{axis}"][1] == 0 for axis in ("Roll", "Pitch"))
-        # attitudeRate.roll = roll, compared with gyro.x; .pitch = pitch, compared with -gyro.y; .yaw = -yaw, with gyro.z
+        # attitudeRate is roll, to be gyro.x; pitch, to be -gyro.y; -yaw, to be gyro.z.
         self.flown.append(Rates(roll, -pitch, -yaw, thrust, as_rates))
         self.info &= ~BY_ITSELF  # a setpoint from outside preempts the high-level commander
         if thrust and self.info & ARMED:
@@ -238,12 +241,16 @@ class CrazyfliePeer:
     def _fly_itself(self, data: bytes) -> None:
         command = data[0]
         if command == 7 and self.info & ARMED:
-            (height,) = struct.unpack("<f", data[2:6])
-            self.told["stateEstimate.z"] = (7, height)
+            self._rise(*struct.unpack("<f", data[2:6]))
             self.info |= FLYING | BY_ITSELF
         elif command == 12:
             self.info |= BY_ITSELF
-        elif command == 8:
+        elif command == 8 and not self.lands_at:
             self.info |= BY_ITSELF
+            self.lands_at = time.monotonic() + 0.3
         elif command == 3:
             self.info &= ~BY_ITSELF
+
+    def _rise(self, height: float) -> None:
+        self.told["stateEstimate.z"] = (7, height)
+        self.told["stateEstimateZ.z"] = (5, round(1000 * height))
