@@ -208,6 +208,8 @@ class Connection:
                 if not posted:
                     return
             for send in posted.values():
+                if self.trouble:  # cflib has given the link up
+                    continue
                 try:
                     send(self._cf)
                 except Exception as error:
@@ -223,7 +225,9 @@ class Connection:
             self._change.notify_all()
 
     def _lost(self, message: str) -> None:
-        self.trouble = message.strip().splitlines()[0] if message.strip() else "the link is lost"
+        """The first reason is what counts; cflib puts a stack trace behind an empty line."""
+        if not self.trouble:
+            self.trouble = " ".join(message.strip().split("\n\n")[0].split()) or "the link is lost"
 
     def _seconds(self, stamp: int) -> float:
         """A time stamp of the vehicle in seconds since it was switched on, or since the connection began."""

@@ -259,6 +259,22 @@ def test_what_is_no_longer_heard_grows_old(peer: CrazyfliePeer, link: CrazyflieL
     peer.mute = False
 
 
+def test_a_vehicle_that_is_gone(cache: str) -> None:
+    with CrazyfliePeer() as peer:
+        link = CrazyflieLink(uri=peer.uri, cache=cache, timeout=5.0)
+        link.open(contract())
+    heard = link.status(1.0).heard
+    for tick in range(40):  # its port is closed: cflib finds out, and gives the connection up
+        start = time.monotonic()
+        link.send(Setpoint(Order.COMMAND, RATES), 1.0 + 0.02 * tick)
+        status = link.status(1.0 + 0.02 * tick)
+        assert time.monotonic() - start < 0.05
+        time.sleep(0.005)
+    assert status.heard == heard
+    assert "Connection refused" in link.status(3.0).mode
+    link.close()
+
+
 def test_a_vehicle_that_flies_itself_is_not_dropped_when_the_program_ends(
     peer: CrazyfliePeer, link: CrazyflieLink
 ) -> None:
