@@ -79,14 +79,14 @@ def link(peer: CrazyfliePeer, cache: str) -> Iterator[CrazyflieLink]:
     link.close()
 
 
-def until(happened: Callable[[], object], timeout: float = 2.0) -> None:
+def until(happened: Callable[[], object], timeout: float = 10.0) -> None:
     end = time.monotonic() + timeout
     while not happened():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.005)
 
 
-def fly(link: CrazyflieLink, order: Order, happened: Callable[[], object], timeout: float = 3.0) -> None:
+def fly(link: CrazyflieLink, order: Order, happened: Callable[[], object], timeout: float = 10.0) -> None:
     """Give an order in every tick, as the controller does, until something happened."""
 
     def tick() -> object:
@@ -227,7 +227,7 @@ def test_state_and_ranges_in_the_contract_s_units_and_frames(peer: CrazyfliePeer
     assert newest["gyro"] == pytest.approx((0.1, -0.2, -0.3))
     assert newest["ranges"] == pytest.approx((1.5, 0.4, 2.999, 3.0))
     stamps = [sample.stamp for sample in samples if sample.name == "position"]  # over the end of the vehicle's clock
-    assert all(0.0 < b - a < 0.2 for a, b in pairwise(stamps))
+    assert all(0.0 < b - a < 2.0 for a, b in pairwise(stamps))
 
     source.correct((1.0, 2.0, 0.5))
     until(lambda: peer.on(firmware.LOCALIZATION, 0))
@@ -249,13 +249,13 @@ def test_what_is_no_longer_heard_grows_old(peer: CrazyfliePeer, link: CrazyflieL
     heard = link.status(time.monotonic()).heard
     until(lambda: link.status(time.monotonic()).heard > heard)
     peer.mute = True
-    time.sleep(0.05)
+    time.sleep(0.2)
     silent = link.status(100.0).heard
     for now in (101.0, 102.0):
         start = time.monotonic()
         link.send(Setpoint(Order.COMMAND, RATES), now)
         assert link.status(now).heard == silent
-        assert time.monotonic() - start < 0.05  # nothing waits for an answer
+        assert time.monotonic() - start < 0.5  # nothing waits for an answer
     peer.mute = False
 
 
@@ -267,10 +267,9 @@ def test_a_vehicle_that_is_gone(cache: str) -> None:
     for tick in range(40):  # its port is closed: cflib finds out, and gives the connection up
         start = time.monotonic()
         link.send(Setpoint(Order.COMMAND, RATES), 1.0 + 0.02 * tick)
-        status = link.status(1.0 + 0.02 * tick)
-        assert time.monotonic() - start < 0.05
+        assert link.status(1.0 + 0.02 * tick).heard == heard
+        assert time.monotonic() - start < 0.5
         time.sleep(0.005)
-    assert status.heard == heard
     assert "Connection refused" in link.status(3.0).mode
     link.close()
 
@@ -305,10 +304,10 @@ def test_what_it_is_not_prepared_with(
     change: Callable[[CrazyfliePeer], object],
     message: str,
 ) -> None:
-    monkeypatch.setattr(crtp, "ANSWER", 0.2)
+    monkeypatch.setattr(crtp, "ANSWER", 0.5)
     until(lambda: link.status(0.0).ready)
     change(peer)
-    time.sleep(0.25)
+    until(lambda: link._info == peer.info)
     with pytest.raises(UserError, match=message):
         link.prepare()
     peer.mute = False
