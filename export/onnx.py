@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from robo_ppo.export.bundle import BATCH, every_message
+from robo_ppo.export.vectorize import vectorize
 
 if TYPE_CHECKING:
     import onnx
@@ -57,7 +58,7 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Seque
         raise RuntimeError("torch.onnx.export returned no program")
     model = program.model_proto
     _strip(model)
-    return model
+    return vectorize(model)
 
 
 @contextmanager
