@@ -10,11 +10,12 @@ Equal operations on equal forms are one. `robo_ppo.export.vectorize` reads graph
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Objects = NDArray[np.object_]
+Objects = np.ndarray[tuple[Any, ...], np.dtype[Any]]  # of forms: NumPy has no type for arrays of a class
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,6 @@ class Forms:
         first = given[0].single
         if kind == "Clip" and first is not None and (first.kind, first.settings) == (kind, settings):
             return given[0]
-        if kind == "Sqrt" and (roots := _squares(given[0])):
-            kind, given = "ReduceL2", roots
         depth = 1 + max(form.depth for form in given)
         return Form(0.0, ((self._once(kind, depth, given, settings, None), 1.0),))
 
@@ -107,11 +106,3 @@ def _array(forms: list[Form]) -> Objects:
     array = np.empty(len(forms), dtype=object)
     array[:] = forms
     return array
-
-
-def _squares(form: Form) -> tuple[Form, ...] | None:
-    """The forms whose squares a form is the sum of, if it is one."""
-    numbers = [number for number, weight in form.terms if weight == 1.0 and number.kind == "Mul"]
-    if form.constant != 0.0 or len(numbers) < len(form.terms) or not numbers:
-        return None
-    return tuple(n.arguments[0] for n in numbers) if all(n.arguments[0] == n.arguments[1] for n in numbers) else None

@@ -59,20 +59,21 @@ class VectorGraph:
             self._vectors[key] = self._assembled(key)
         return self._vectors[key]
 
-    def give(self, outputs: Sequence[tuple[str, Objects | None, _Row | None]]) -> None:
-        """End the graph with its outputs: single numbers are taken out of one vector of them all."""
-        scalars = [forms.item() for _, forms, _ in outputs if forms is not None and forms.ndim == 0]
-        together = self.vector(scalars) if scalars else ""
+    def give(self, outputs: Sequence[tuple[str, Objects | None]]) -> None:
+        """End the graph with its outputs."""
+        vectors = [forms for _, forms in outputs if forms is not None and forms.ndim]
+        singles = [forms for _, forms in outputs if forms is not None and not forms.ndim]
+        self._compute([form for forms in (*vectors, *singles) for form in forms.flat])
+        together = self.vector([forms.item() for forms in singles]) if singles else ""
         taken = 0
-        for name, forms, _ in outputs:
+        for name, forms in outputs:
             if forms is None or self._whole(forms) == name:
                 continue
-            if forms.ndim == 0:
-                index = self._constant(np.array(taken))
-                self._nodes.append(_node("Gather", [together, index], name, axis=1))
-                taken += 1
-            else:
+            if forms.ndim:
                 self._nodes.append(_node("Identity", [self.tensor(forms)], name))
+            else:
+                self._nodes.append(_node("Gather", [together, self._constant(np.array(taken))], name, axis=1))
+                taken += 1
 
     def replace_in(self, graph: "onnx.GraphProto") -> None:
         """Put these nodes and constants in the place of a graph's own."""
@@ -124,24 +125,17 @@ class VectorGraph:
         for form in forms:
             need(form)
         groups = grouped(list(wanted))
-        for place, numbers in enumerate(groups):
-            self._operate(_as_asked_for(numbers, groups[place + 1 :]))
+        for place in reversed(range(len(groups))):
+            groups[place] = _as_asked_for(groups[place], groups[place + 1 :])
+        for numbers in groups:
+            self._operate(numbers)
 
     def _operate(self, numbers: Sequence[Number]) -> None:
-        """One node for numbers of one kind; a number may be wanted in several places."""
+        """One node for numbers of one kind, each as often as it is there."""
         kind, settings = numbers[0].kind, numbers[0].settings
-        if kind == "ReduceL2":
-            inputs = [self.vector(numbers[0].arguments), self._constant(np.array([1]))]
-            name = self._node(kind, inputs, (1,), keepdims=1)
-        else:
-            columns = zip(*(number.arguments for number in numbers), strict=True)
-            # A vector of one number alone is broadcast, unless all are.
-            shortened = [column[:1] if len(set(column)) == 1 else column for column in columns]
-            inputs = [self.vector(column) for column in shortened]
-            inputs += [
-                self._constant(np.array(bound, np.float32)) if math.isfinite(bound) else "" for bound in settings
-            ]
-            name = self._node(kind, inputs, (len(numbers),))
+        inputs = [self.vector(column) for column in zip(*(number.arguments for number in numbers), strict=True)]
+        inputs += [self._constant(np.array(bound, np.float32)) if math.isfinite(bound) else "" for bound in settings]
+        name = self._node(kind, inputs, (len(numbers),))
         self._vectors[tuple(Form(0.0, ((number, 1.0),)) for number in numbers)] = name
         for i, number in enumerate(numbers):
             self._places.setdefault(number, (name, i))
@@ -150,7 +144,9 @@ class VectorGraph:
         """A vector of forms whose operations are done."""
         places = [self._place(form) for form in forms]
         found = [place for place in places if place is not None]
-        if len(found) == len(forms):
+        sizes = {tensor: self._size(tensor) for tensor, _ in found}
+        is_joined = [(tensor, i) for tensor, size in sizes.items() for i in range(size)] == found
+        if len(found) == len(forms) and (is_joined or sum(sizes.values()) > _WIDE):
             return self._picked(found)
         stretched = self._stretched(forms)
         if stretched is not None:
@@ -251,7 +247,8 @@ class VectorGraph:
 def _node(kind: str, inputs: Sequence[str], output: str, **settings: int) -> "onnx.NodeProto":
     from onnx import helper
 
-    return helper.make_node(kind, list(inputs), [output], name=f"node_{output}", **settings)
+    attributes: dict[str, Any] = dict(settings)
+    return helper.make_node(kind, list(inputs), [output], name=f"node_{output}", **attributes)
 
 
 def grouped(numbers: Sequence[Number]) -> list[list[Number]]:
@@ -267,10 +264,10 @@ def grouped(numbers: Sequence[Number]) -> list[list[Number]]:
         for argument in {other for form in number.arguments for other, _ in form.terms} & latest.keys():
             latest[argument] = min(latest[argument], latest[number] - 1)
             awaited.add(argument)
-    groups: dict[tuple[int, str, tuple[float, ...], int], list[Number]] = {}
+    groups: dict[tuple[int, str, tuple[float, ...]], list[Number]] = {}
 
-    def key(number: Number, level: int) -> tuple[int, str, tuple[float, ...], int]:
-        return level, number.kind, number.settings, id(number) if number.kind == "ReduceL2" else 0
+    def key(number: Number, level: int) -> tuple[int, str, tuple[float, ...]]:
+        return level, number.kind, number.settings
 
     for number in sorted(numbers, key=lambda number: latest[number] - number.depth):
         levels = range(number.depth, latest[number] + 1)
@@ -281,11 +278,14 @@ def grouped(numbers: Sequence[Number]) -> list[list[Number]]:
     return [sorted(group, key=order.__getitem__) for _, group in sorted(groups.items(), key=lambda item: item[0][0])]
 
 
-def _as_asked_for(numbers: Sequence[Number], later: Sequence[Sequence[Number]]) -> Sequence[Number]:
-    """The numbers in the order, and as often, as one later operation takes them, if one takes these and no others."""
+def _as_asked_for(numbers: Sequence[Number], later: Sequence[Sequence[Number]]) -> list[Number]:
+    """The numbers in the order, and as often, as one later operation takes them, if one takes these and no others.
+
+    To compute a number eight times costs less than to pick it out eight times, or to broadcast it.
+    """
     for group in later:
-        for column in zip(*(number.arguments for number in group), strict=True) if group[0].kind != "ReduceL2" else ():
+        for column in zip(*(number.arguments for number in group), strict=True):
             singles = [form.single for form in column]
-            if set(singles) == set(numbers) and (len(numbers) > 1 or len(singles) == 1):
+            if set(singles) == set(numbers):
                 return [number for number in singles if number is not None]
-    return numbers
+    return list(numbers)

@@ -1,7 +1,10 @@
 """Fewer nodes, the same results: on what a person could write, on random algebra, and on what is shipped."""
 
+from typing import Any
+
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given
@@ -13,6 +16,13 @@ from robo_ppo.export.vectorize import vectorize
 from robo_ppo.run.folder import shipped_policies
 
 Array = np.ndarray
+
+
+def session_of(model: onnx.ModelProto) -> Any:
+    """The model on onnxruntime."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def model_of(
@@ -35,8 +45,6 @@ def model_of(
 
 def run(model: onnx.ModelProto, rows: int = 5, seed: int = 0) -> list[Array]:
     """What onnxruntime computes from some numbers."""
-    import onnxruntime
-
     random = np.random.default_rng(seed)
     feed = {
         value.name: random.uniform(
@@ -44,10 +52,7 @@ def run(model: onnx.ModelProto, rows: int = 5, seed: int = 0) -> list[Array]:
         ).astype(np.float32)
         for value in model.graph.input
     }
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, feed)
+    return session_of(model).run(None, feed)
 
 
 def check_same(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -88,9 +93,7 @@ def test_a_rotation_is_a_few_products() -> None:
     q, v = torch.randn(6, 4), torch.randn(6, 3)
     model = to_onnx(Rotation(), {"q": q, "v": v}, ["turned"])
     assert len(model.graph.node) <= 12
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = session_of(model)
     (turned,) = session.run(None, {"q": q.numpy(), "v": v.numpy()})
     np.testing.assert_allclose(turned, Rotation()(q, v).numpy(), atol=2e-6)
 
@@ -167,7 +170,7 @@ def graphs(draw: st.DrawFn) -> onnx.ModelProto:
             size = 2
         sizes[name] = size
     last = [name for name in sizes if name.startswith("t")][-3:]
-    outputs = {f"out_{i}": (sizes[name],) for i, name in enumerate(last)}
+    outputs: dict[str, tuple[int, ...]] = {f"out_{i}": (sizes[name],) for i, name in enumerate(last)}
     nodes += [helper.make_node("Identity", [name], [f"out_{i}"]) for i, name in enumerate(last)]
     if last and draw(st.booleans()):
         fixed["first"] = np.array(0)
@@ -202,10 +205,8 @@ def test_a_normalizer_that_subtracts_something_large_keeps_its_digits() -> None:
         helper.make_node("Mul", ["difference", "scale"], ["out"]),
     ]
     faster = vectorize(model_of(nodes, {"b": 4}, {"out": (4,)}, mean=mean, scale=scale))
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(faster.SerializeToString(), providers=["CPUExecutionProvider"])
-    given = np.nextafter(np.float32([[1, 1, 1, 1]]), np.float32(2))
+    session = session_of(faster)
+    given = np.nextafter(np.ones((1, 4), np.float32), np.float32(2))
     np.testing.assert_array_equal(session.run(None, {"b": given})[0], (given - mean) * scale)
 
 
@@ -213,3 +214,39 @@ def test_wide_tensors_are_not_taken_apart() -> None:
     nodes = [helper.make_node("Mul", ["x", "x"], ["y"]), helper.make_node("Tanh", ["y"], ["out"])]
     faster = check_same(model_of(nodes, {"x": 100}, {"out": (100,)}))
     assert [node.op_type for node in faster.graph.node] == ["Mul", "Tanh"]
+
+
+def test_bounds_that_are_computed_are_not_taken_for_constants() -> None:
+    nodes = [helper.make_node("Clip", ["a", "low"], ["clipped"]), helper.make_node("Neg", ["clipped"], ["out"])]
+    check_same(model_of(nodes, {"a": 3}, {"out": (3,)}, low=np.array(0.7, np.float32)))
+    parts = [
+        helper.make_node("ReduceMax", ["c"], ["bound"], keepdims=0),
+        helper.make_node("Clip", ["a", "bound"], ["clipped"]),
+        helper.make_node("Neg", ["clipped"], ["out"]),
+    ]
+    check_same(model_of(parts, {"a": 3, "c": 1}, {"out": (3,)}))
+
+
+def test_a_tensor_with_other_rows_than_the_batch_stays_apart() -> None:
+    nodes = [
+        helper.make_node("Reshape", ["b", "tall"], ["rows"]),
+        helper.make_node("Sqrt", ["rows"], ["roots"]),
+        helper.make_node("Sqrt", ["a"], ["others"]),
+        helper.make_node("Reshape", ["roots", "wide"], ["one"]),
+        helper.make_node("Neg", ["others"], ["two"]),
+    ]
+    fixed = {"tall": np.array([-1, 2]), "wide": np.array([-1, 4])}
+    check_same(model_of(nodes, {"a": 3, "b": 4}, {"one": (4,), "two": (3,)}, **fixed))
+
+
+def test_a_graph_with_a_branch_is_left_alone() -> None:
+    def branch(kind: str) -> onnx.GraphProto:
+        result = helper.make_tensor_value_info("result", TensorProto.FLOAT, None)
+        return helper.make_graph([helper.make_node(kind, ["twice"], ["result"])], kind, [], [result])
+
+    nodes = [
+        helper.make_node("Add", ["a", "a"], ["twice"]),
+        helper.make_node("If", ["yes"], ["out"], then_branch=branch("Neg"), else_branch=branch("Abs")),
+    ]
+    model = model_of(nodes, {"a": 3}, {"out": (3,)}, yes=np.array(True))
+    assert check_same(model) == model
