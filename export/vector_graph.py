@@ -4,8 +4,9 @@ graph = VectorGraph({"position": (3,)})
 name = graph.vector(forms)            # a tensor (batch, len(forms)), with every node that it takes
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,9 +25,11 @@ _WIDE = 96  # numbers side by side from which what is needed is picked out befor
 class VectorGraph:
     """Nodes and constants, and which tensor holds which number."""
 
-    def __init__(self, rows: dict[str, _Row]) -> None:
-        """`rows` are the shapes of a row of the tensors that exist already, at least one."""
+    def __init__(self, rows: dict[str, _Row], taken: Collection[str] = ()) -> None:
+        """`rows` are the shapes of a row of the tensors that exist already, at least one; all names are in `taken`."""
         self._rows = dict(rows)
+        prefixes = (f"vector{number or ''}" for number in itertools.count())
+        self._prefix = next(p for p in prefixes if not any(name.startswith(f"{p}_") for name in taken))
         self._nodes: list[onnx.NodeProto] = []
         self._fixed: dict[str, NDArray[Any]] = {}
         self._places: dict[Number, tuple[str, int]] = {}
@@ -229,7 +232,7 @@ class VectorGraph:
     def _constant(self, values: NDArray[Any]) -> str:
         key = (values.dtype.str, values.shape, values.tobytes())
         if key not in self._done:
-            self._done[key] = f"vector_constant_{len(self._done)}"
+            self._done[key] = f"{self._prefix}_constant_{len(self._done)}"
             self._fixed[self._done[key]] = values
         return self._done[key]
 
@@ -237,7 +240,7 @@ class VectorGraph:
         """The result of a node, made once for the same inputs."""
         key = (kind, *inputs, *settings.items())
         if key not in self._done:
-            name = f"vector_{kind.lower()}_{len(self._nodes)}"
+            name = f"{self._prefix}_{kind.lower()}_{len(self._nodes)}"
             self._nodes.append(_node(kind, inputs, name, **settings))
             self._rows[name] = row
             self._done[key] = name

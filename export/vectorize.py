@@ -74,7 +74,8 @@ class _Reader:
         self.fixed = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         self.rows = _row_shapes(graph)
         self.known: dict[str, Objects] = {}
-        self.written = VectorGraph(self.rows)
+        taken = {*self.fixed, *(name for node in graph.node for name in node.output)}
+        self.written = VectorGraph(self.rows, taken)
 
     def read(self) -> None:
         """All nodes, then what the graph gives."""
