@@ -28,6 +28,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "robo_ppo.tasks": ("robo_ppo.env",),
     "robo_ppo.robots": ("robo_ppo.env",),
     "robo_ppo.export": ("robo_ppo.env", "robo_ppo.learn", "robo_ppo.export.onboard"),
+    # The entry point of a command that needs runs; nothing imports it.
+    "robo_ppo.export.__main__": ("robo_ppo.run",),
     "robo_ppo.run": ("robo_ppo.env", "robo_ppo.learn", "robo_ppo.export"),
     "robo_ppo.shaping": ("robo_ppo.run",),
 }
