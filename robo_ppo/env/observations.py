@@ -2,9 +2,9 @@
 
 `Onboard` is the part of the signal graph that runs on the vehicle. It takes measurements and a memory (its last action,
 previous values of signals, past observations), and returns the policy's observation; `robo_ppo.export` traces this very
-object. With a `history` of N, the observation is that of the last N control steps side by side, the newest first; in
-the first steps of an episode, the first one stands for those that were not. A signal that needs something that no vehicle knows can be observed in training, but `Onboard.refuse_to_export` says why
-it cannot fly.
+object. With a `history` of N, the observation is that of the last N control steps side by side, the newest first; at
+the beginning of an episode, its first one stands for those before it. A signal that needs something that no vehicle
+knows can be observed in training, but `Onboard.refuse_to_export` says why it cannot fly.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from robo_ppo.env.signals import PREVIOUS, Graph, SignalTable
 from robo_ppo.errors import UserError
-
 
 PAST = "past_observations"
 """Part of the memory: the observations of the steps before, the newest first."""

@@ -5,8 +5,8 @@
     distribution, state = model.policy(normalized["policy"], state)
     value = model.value(normalized["critic"])
 
-A policy carries a state from step to step: that of a gated recurrent unit before the actor (`recurrent="gru"`), or none,
-which is a state without numbers. The critic remembers nothing; it may see what is hidden from the policy instead.
+A policy carries a state from step to step: that of a gated recurrent unit in front of the actor (`recurrent="gru"`),
+or one without any numbers. The critic remembers nothing; it may see what is hidden from the policy instead.
 """
 
 import itertools

@@ -134,8 +134,8 @@ class PPO:
         self._is_recurrent = model.memory is not None
         if self._is_recurrent and rollout.num_envs % settings.minibatches:
             raise UserError(
-                f"ppo.minibatches={settings.minibatches} does not divide num_envs={rollout.num_envs} (of a rank), and a "
-                "recurrent policy learns from whole environments"
+                f"ppo.minibatches={settings.minibatches} does not divide num_envs={rollout.num_envs}, and a recurrent "
+                "policy learns from whole environments"
             )
         self.model, self.rollout, self.settings, self.generator = model, rollout, settings, generator
         device = rollout.reward.device
