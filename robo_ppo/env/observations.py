@@ -78,8 +78,8 @@ class Onboard:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if self.history == 1:
             return present, remember
-        past = present.repeat(1, self.history - 1) if leaves is None else leaves[PAST]
-        observation = torch.cat((present, past), 1)
+        past = [present] * (self.history - 1) if leaves is None else [leaves[PAST]]
+        observation = torch.cat([present, *past], 1)
         return observation, remember | {PAST: observation[:, : -self.present_size]}
 
     def refuse_to_export(self) -> None:
