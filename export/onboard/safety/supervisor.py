@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import Callable, Iterable, Mapping, NamedTuple
 
-from ..contract import Contract
+from ..contract import Contract, Port
 from ..errors import UserError
 from ..vehicle import Body, Order, Requests, Sample, Setpoint, Status
 from .checks import Envelope, Fault, Inbox, Saturation, upright_of
@@ -133,14 +133,8 @@ class Supervisor:
         self._missed = 0
         commands: dict[str, float] = {}
         for port in self._ports:
-            value = answer.get(port.name, math.nan)
-            if not math.isfinite(value):
-                self.fault = Fault("command_not_finite", f"the policy's {port.name} is not finite")
-            elif port.lower is not None and port.upper is not None:
-                slack = 1e-3 * (port.upper[0] - port.lower[0])
-                if not port.lower[0] - slack <= value <= port.upper[0] + slack:
-                    self.fault = Fault("command_out_of_range", f"the policy's {port.name} is {value:.3g} {port.unit}")
-            commands[port.name] = value
+            commands[port.name] = value = answer.get(port.name, math.nan)
+            self.fault = self.fault or _wrong(port, value)
         if self.fault is None:
             self.fault = self._saturation.fault(commands, now)
         return commands
@@ -284,6 +278,17 @@ class Supervisor:
     def _for(self, now: float) -> float:
         """How long (s) this state has lasted."""
         return 0.0 if self._entered is None else now - self._entered
+
+
+def _wrong(port: Port, value: float) -> Fault | None:
+    """What is wrong with a command of the policy."""
+    if not math.isfinite(value):
+        return Fault("command_not_finite", f"the policy's {port.name} is not finite")
+    if port.lower is not None and port.upper is not None:
+        slack = 1e-3 * (port.upper[0] - port.lower[0])
+        if not port.lower[0] - slack <= value <= port.upper[0] + slack:
+            return Fault("command_out_of_range", f"the policy's {port.name} is {value:.3g} {port.unit}")
+    return None
 
 
 _FAULTS = (Event.FAULT, Event.FAULT_BESIDE)
