@@ -24,6 +24,7 @@ LINKS = {
 }
 SOURCES = {
     "constant": ("sources.constant", "ConstantSource"),
+    "crazyflie": ("sources.crazyflie", "CrazyflieSource"),
     "mocap": ("sources.mocap", "MocapSource"),
 }
 LINK_AS_SOURCE = "link"

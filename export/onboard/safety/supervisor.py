@@ -272,7 +272,7 @@ class Supervisor:
         return position is not None and position[2] <= self.limits.touchdown_height_m
 
     def _blind(self, now: float) -> bool:
-        is_blind = self._body.position is None and not self._flies_itself
+        is_blind = self._body.position is None and (self._status.flying is None or not self._flies_itself)
         return is_blind and self._for(now) > self.limits.max_blind_descend_s
 
     def _for(self, now: float) -> float:

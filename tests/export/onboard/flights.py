@@ -102,7 +102,7 @@ class Flight:
         self.now += wait
         values = {name: value for name, value in (CALM | dict(measured or {})).items() if name not in silent}
         samples = [Sample(name, numbers, self.now) for name, numbers in values.items()]
-        vehicle = {"armed": True, "flying": True} | status
+        vehicle: dict[str, Any] = {"armed": True, "flying": True} | status
         known = Status(heard=self.now if heard is None else heard, **vehicle)
         self.asked = self.supervisor.begin_tick(self.now, samples, known, requests or Requests())
         return self.supervisor.end_tick(self.now, answer if self.asked else None)
