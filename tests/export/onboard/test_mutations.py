@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
 from robo_ppo.errors import UserError
 from robo_ppo_onboard.bundle import METADATA_KEY, SEAL, UNSEALED, digest, open_bundle, read_bundle
-from robo_ppo_onboard.contract import Array
 from robo_ppo_onboard.runtime import Policy
 from robo_ppo_onboard.verify import verify_policy
 from robo_ppo_onboard.wire import read_model
@@ -238,8 +238,7 @@ def test_weights_that_were_changed_under_a_right_seal_fail_the_golden_sequence()
 
     def scale(model: onnx.ModelProto) -> None:
         weight = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
-        values: Array = onnx.numpy_helper.to_array(weight) * 1.01
-        weight.raw_data = values.astype("float32").tobytes()
+        weight.raw_data = (onnx.numpy_helper.to_array(weight) * np.float32(1.01)).tobytes()
 
     assert not verify_policy(Policy(open_bundle(changed(scale)))).passed
 
