@@ -25,6 +25,8 @@ from robo_ppo_onboard.wire import read_model
 WHOLE = (Path(__file__).parents[3] / "policies/uav_nav.onnx").read_bytes()
 MODEL = onnx.load_from_string(WHOLE)
 DOCUMENT: dict[str, Any] = json.loads(MODEL.metadata_props[0].value)
+METADATA = WHOLE.index(SEAL.encode())
+DIGITS = [match.start() for match in re.finditer(rb"\d", WHOLE) if match.start() > METADATA + 90]  # of the contract
 COUNT = 1000
 
 Edit = Callable[[dict[str, Any]], object]
@@ -74,8 +76,7 @@ def records(value: object) -> Iterator[dict[str, Any]]:
 def damaged(random: random.Random) -> bytes:
     """Without a new seal: bytes flipped, cut, put in, taken out, moved, or text of the contract changed."""
     data = bytearray(WHOLE)
-    metadata = WHOLE.index(SEAL.encode())
-    place = random.choice([random.randrange(len(data)), random.randrange(metadata - 12, metadata + 90)])
+    place = random.choice([random.randrange(len(data)), random.randrange(METADATA - 12, METADATA + 90)])
     few = random.randrange(1, 20)
     way = random.randrange(6)
     if way == 0:
@@ -89,8 +90,7 @@ def damaged(random: random.Random) -> bytes:
     elif way == 4:
         data[place : place + few] = bytes(reversed([byte ^ 0xFF for byte in data[place : place + few]]))
     else:
-        digits = [match.start() for match in re.finditer(rb"\d", WHOLE[metadata + 90 : metadata + 20_000])]
-        place = metadata + 90 + random.choice(digits)
+        place = random.choice(DIGITS)
         data[place] = ord(random.choice([d for d in "0123456789" if ord(d) != data[place]]))
     return bytes(data)
 
