@@ -50,8 +50,8 @@ class Multirotor(Robot):
         self._action_name = action
         self.action = interfaces[action]()
         self.radius = self._numbers["vehicle_radius"]
-        # Twice what can be commanded: a servo overshoots, a vehicle that has lost control goes far beyond.
-        rates = {f"max_{axis}_rate_rad_s": 2.0 * self._numbers[f"rate_max_{axis}"] for axis in AXES}
+        # Three times what can be commanded: episodes begin with nearly as much, a vehicle out of control has more.
+        rates = {f"max_{axis}_rate_rad_s": 3.0 * self._numbers[f"rate_max_{axis}"] for axis in AXES}
         self.limits = rates | {"max_saturation_s": LONGEST_SATURATION}
         self.fallback = self._level()
 

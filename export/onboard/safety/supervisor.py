@@ -141,7 +141,7 @@ class Supervisor:
 
     def _look(self, now: float) -> Fault | None:
         """The first thing that is wrong, apart from the policy's answer."""
-        late = 2.5 * self.contract.control_period
+        late = self.limits.max_overrun * self.contract.control_period
         if self._last_tick is not None and now - self._last_tick > late and self.state in _WITH_POLICY:
             return Fault("overrun", f"the controller itself stood still for {1e3 * (now - self._last_tick):.0f} ms")
         if now - self._status.heard > self.limits.max_silence_s:
