@@ -125,6 +125,8 @@ def _fields(data: bytes, message: Field) -> Iterator[Field]:
 
 def _varint(data: bytes, start: int, end: int) -> tuple[int, int]:
     """An unsigned number in groups of seven bits, the lowest first, and where it ends."""
+    if start < end and data[start] < 0x80:  # as nearly all are
+        return data[start], start + 1
     value = 0
     for count in range(10):
         if start + count >= end:
