@@ -15,7 +15,7 @@ from robo_ppo.export.c_code import STRICT
 from robo_ppo.export.onnx import to_onnx
 from robo_ppo.export.verify import record_golden
 from robo_ppo_onboard.bundle import Bundle, read_bundle
-from robo_ppo_onboard.contract import Array, Contract, Port, StateSlice, Training
+from robo_ppo_onboard.contract import Array, Contract, Fallback, Port, StateSlice, Training
 
 
 class InC:
@@ -108,6 +108,7 @@ def bundle_of(module: nn.Module, path: Path, task: str = "small") -> Bundle:
         outputs=COMMANDED,
         state=state,
         limits={},
+        fallback=Fallback("constant", dict.fromkeys(names, 0.0)),
         versions={},
         training=Training(commit="0", seed=0, steps=0, config=""),
         golden=record_golden(module, samples, names, initial),
