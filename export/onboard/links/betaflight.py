@@ -71,7 +71,7 @@ class BetaflightLink(Link):
         self._address, self._throttle, self._open_wire = address, throttle, wire
         self._landing_thrust, self._landing_seconds = landing_thrust, landing_seconds
         self._msp: Msp | None = None
-        self._heard = -math.inf
+        self._heard: float | None = None
         self._asked = {STATUS: -math.inf, BATTERY: -math.inf}
         self._modes: tuple[int, ...] = ()
         self._reasons = 0  # not to arm
@@ -121,6 +121,7 @@ class BetaflightLink(Link):
 
     def status(self, now: float) -> Status:
         """What was heard last."""
+        self._heard = now if self._heard is None else self._heard  # when it was opened
         if self._msp is not None:
             try:
                 for command, payload in self._msp.received():

@@ -74,7 +74,8 @@ def test_it_arms_when_told_to_launch_and_says_what_its_failsafe_is(bench: Bench)
 
 @pytest.mark.parametrize("wanted", [0.05, 0.2, 0.4, 0.75])
 def test_the_throttle_gives_the_thrust_that_was_asked_for(bench: Bench, wanted: float) -> None:
-    assert thrust(bench.outputs(commands={"collective_thrust": wanted}), MOST).sum() == pytest.approx(wanted, rel=0.01)
+    # The map is straight between its points (0.0018 N off at most); the firmware cuts everything to thousandths.
+    assert thrust(bench.outputs(commands={"collective_thrust": wanted}), MOST).sum() == pytest.approx(wanted, abs=0.008)
 
 
 @pytest.mark.parametrize(
