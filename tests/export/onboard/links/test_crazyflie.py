@@ -18,7 +18,7 @@ from robo_ppo_onboard.contract import Contract, Fallback, Golden, Port, Training
 from robo_ppo_onboard.controller import Controller
 from robo_ppo_onboard.errors import UserError
 from robo_ppo_onboard.links import crtp
-from robo_ppo_onboard.links.crazyflie import COMMANDS, UNITS, CrazyflieLink
+from robo_ppo_onboard.links.crazyflie import COMMANDS, CrazyflieLink
 from robo_ppo_onboard.operator import Plan
 from robo_ppo_onboard.runtime import Policy
 from robo_ppo_onboard.safety.limits import Limits
@@ -39,10 +39,9 @@ def contract(*, commands: tuple[Port, ...] | None = None, ranges: int = 4) -> Co
         Port("position", (3,), "m", frame="world"),
         Port("ranges", (ranges,), "m", lower=(0.0,) * ranges, upper=(3.0,) * ranges),
     )
-    outputs = commands or tuple(
-        Port(name, (1,), unit, lower=(-6.0,), upper=(6.0,), throttle=THROTTLE if unit == "N" else None)
-        for name, unit in zip(COMMANDS, UNITS, strict=True)
-    )
+    thrust = Port(COMMANDS[0], (1,), "N", lower=(0.0,), upper=(THROTTLE[-1][0],), throttle=THROTTLE)
+    rates = tuple(Port(name, (1,), "rad/s", lower=(-6.0,), upper=(6.0,)) for name in COMMANDS[1:])
+    outputs = commands or (thrust, *rates)
     golden = Golden(
         {port.name: np.zeros((1, *port.shape), np.float32) for port in inputs},
         {port.name: np.zeros((1, *port.shape), np.float32) for port in outputs},
