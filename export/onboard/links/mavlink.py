@@ -1,0 +1,291 @@
+"""A vehicle with PX4 or ArduPilot: setpoints of body rates and thrust, of velocity or of position, over MAVLink.
+
+    python -m robo_ppo_onboard bundle=policy.onnx link=mavlink link.address=udpin:0.0.0.0:14540
+
+The vehicle takes off, holds its place and lands by itself; what this link does for each order:
+
+| order   | what is asked for (PX4; ArduPilot)          | setpoints                                     |
+|---------|---------------------------------------------|-----------------------------------------------|
+| OWN     | nothing; to hand back: hold; brake          | PX4 only, so that it would take `offboard`    |
+| LAUNCH  | takeoff, arm; guided, arm, MAV_CMD_NAV_TAKEOFF | as OWN                                     |
+| COMMAND | offboard; guided                            | yes                                           |
+| LEVEL   | hold; brake                                 | yes: they count until it is in that mode      |
+| LAND    | land; land                                  | as LEVEL                                      |
+| STOP    | disarm                                      | no                                            |
+
+It asks again every 0.4 s until a heartbeat says that it is so, then no more: a vehicle that leaves that mode was taken
+by a pilot or by a failsafe of its own, and is left alone until a new flight begins (`Status.pilot`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
+
+from ..contract import Contract, Port
+from ..errors import UserError
+from ..sources.mavlink import MavlinkSource
+from ..vehicle import Order, Setpoint, Status
+from .link import Link
+from .mavlink_autopilots import AUTOPILOTS, PX4, THRUST_IS_THRUST, Autopilot, Parameter
+from .mavlink_connection import SYSTEM, Connection
+from .mavlink_frames import swapped_body, swapped_world, swapped_yaw
+from .mavlink_parameters import parse_parameters, set_parameters
+
+ADDRESS = "udpin:0.0.0.0:14540"
+ASK_AGAIN = 0.4  # s
+
+RATES = ("collective_thrust", "roll_rate", "pitch_rate", "yaw_rate")
+VELOCITY = ("velocity_x", "velocity_y", "velocity_z", "yaw_rate")
+POSITION = ("position_x", "position_y", "position_z", "yaw")
+
+SET_MODE, ARM, TAKE_OFF = 176, 400, 22  # MAV_CMD_DO_SET_MODE, MAV_CMD_COMPONENT_ARM_DISARM, MAV_CMD_NAV_TAKEOFF
+ONLY_RATES = 0b1000_0000  # attitude is to be ignored
+ONLY_VELOCITY = 0b0101_1100_0111  # position, acceleration and yaw are to be ignored
+ONLY_POSITION = 0b1001_1111_1000  # velocity, acceleration and yaw rate are to be ignored
+LOCAL_NED = 1  # MAV_FRAME
+
+
+class MavlinkLink(Link):
+    """A PX4 or ArduPilot vehicle, and `source`, which measures through the same connection."""
+
+    commands = (RATES, VELOCITY, POSITION)
+    flies_itself = True
+
+    def __init__(
+        self,
+        *,
+        address: str = ADDRESS,
+        baud: int = 921600,
+        system: int = SYSTEM,
+        wait: float = 10.0,
+        throttle: str = "",
+        takeoff_height: float = 1.2,
+        parameters: str = "",
+    ) -> None:
+        """Settings of the command line (`link.address=…`); `wait` (s) is for the vehicle's first heartbeat.
+
+        `throttle` replaces the bundle's thrust map by one's own calibration: `0:0.06,0.42:0.5,0.8:1` (N:part of full).
+        `parameters` replaces values of the failsafe by one's own: `COM_OBL_RC_ACT=5,NAV_RCL_ACT=2`.
+        """
+        self.connection = Connection(address, system=system, baud=baud, wait=wait)
+        self._own_throttle = parse_throttle(throttle)
+        self._own_parameters = parse_parameters(parameters)
+        self._takeoff_height = takeoff_height
+        self._throttle: Sequence[Tuple[float, float]] = ()
+        self._kind = RATES
+        self._pilot: Autopilot = PX4
+        self._custom_mode, self._armed, self._beats = -1, False, 0
+        self._battery: Optional[float] = None
+        self._flying: Optional[bool] = None
+        self._heard, self._seen = -math.inf, 0
+        self._order = Order.OWN
+        self._mode_before = ""  # in which the vehicle was when the order came
+        self._settled = False  # whether it has been as this order wants it
+        self._taken = False  # by a pilot, or by a failsafe of its own
+        self._asked = -math.inf
+        self._boot_ms = 0
+        for kind, handler in (
+            ("HEARTBEAT", self._take_heartbeat),
+            ("SYS_STATUS", self._take_battery),
+            ("EXTENDED_SYS_STATE", self._take_landed),
+            ("SYSTEM_TIME", self._take_time),
+        ):
+            self.connection.on(kind, handler)
+
+    def source(self, **settings: str) -> MavlinkSource:
+        """What measures through this link's connection."""
+        return MavlinkSource(connection=self.connection, **settings)
+
+    def open(self, contract: Contract) -> None:
+        """Connect; refuses what the vehicle cannot be told, and an autopilot that is not known."""
+        names = tuple(port.name for port in contract.outputs)
+        kinds = [kind for kind in self.commands if set(kind) == set(names)]
+        if not kinds:
+            known = "; or ".join(", ".join(kind) for kind in self.commands)
+            raise UserError(f"a MAVLink vehicle cannot be told {', '.join(names)}; it takes {known}")
+        self._kind = kinds[0]
+        if self._kind is RATES:
+            self._throttle = self._own_throttle or _throttle_of(contract.outputs)
+        elif self._own_throttle:
+            raise UserError("link.throttle is for policies that command thrust; this one does not")
+        self.connection.open()
+        number = self.connection.autopilot
+        if number not in AUTOPILOTS:
+            self.connection.close()
+            raise UserError(f"the vehicle's autopilot is MAV_AUTOPILOT {number}; PX4 (12) and ArduPilot (3) are known")
+        self._pilot = AUTOPILOTS[number]
+        if not self.connection.wait_until(lambda: self._beats > 0, 3.0):
+            raise UserError("the vehicle's heartbeat stopped")
+        for message in (1, 245):  # SYS_STATUS, EXTENDED_SYS_STATE
+            self.connection.ask(511, message, 200_000.0, seconds=0.3, times=2)  # MAV_CMD_SET_MESSAGE_INTERVAL, 5 Hz
+
+    def prepare(self) -> List[str]:
+        """Set and check the failsafe, and how high a take-off goes."""
+        wanted = list(self._pilot.failsafe)
+        if self._pilot is PX4:
+            wanted.append(Parameter(("MIS_TAKEOFF_ALT",), self._takeoff_height, "take-offs go so high", False))
+        elif self._kind is RATES:
+            wanted.append(THRUST_IS_THRUST)
+        return set_parameters(self.connection, self._pilot, wanted, self._own_parameters)
+
+    def status(self, now: float) -> Status:
+        """As the vehicle's last messages say."""
+        self.connection.pump()
+        if self.connection.heard != self._seen:
+            self._seen, self._heard = self.connection.heard, now
+        self._watch()
+        return Status(
+            heard=self._heard,
+            armed=self._armed,
+            in_control=self._obeys(),
+            pilot=self._taken,
+            flying=self._flying,
+            battery=self._battery,
+            mode=self.mode,
+        )
+
+    def send(self, setpoint: Setpoint, now: float) -> None:
+        """Ask for what the order wants, if it is not so yet, and stream the numbers."""
+        if setpoint.order is not self._order:
+            self._order, self._mode_before = setpoint.order, self.mode
+            self._settled, self._asked = False, -math.inf
+        self._watch()
+        if not self._settled and not self._taken and now - self._asked >= ASK_AGAIN:
+            self._asked = now
+            self._ask()
+        if self._streams():
+            self._send_numbers(setpoint.commands)
+
+    def close(self) -> None:
+        """Give the port back."""
+        self.connection.close()
+
+    @property
+    def mode(self) -> str:
+        """The vehicle's mode in words."""
+        return self._pilot.mode(self._custom_mode)
+
+    def _watch(self) -> None:
+        """Notice when the vehicle is where the order wants it, and when somebody takes it away from there."""
+        if self._order is Order.OWN:
+            self._taken = False
+        elif self._armed and not self._obeys() and (self._settled or self.mode != self._mode_before):
+            self._taken = self._taken or self.mode not in self._modes()
+        self._settled = self._settled or self._is_settled()
+
+    def _modes(self) -> Tuple[str, ...]:
+        """Modes in which the vehicle does what the order says: a fallback's numbers count until it has its own mode."""
+        pilot = self._pilot
+        return {
+            Order.LAUNCH: pilot.launched,
+            Order.COMMAND: (pilot.command,),
+            Order.LEVEL: (pilot.hold, pilot.command),
+            Order.LAND: (pilot.land, pilot.hold, pilot.command),
+        }.get(self._order, tuple(pilot.modes.values()))
+
+    def _obeys(self) -> bool:
+        """Whether the vehicle does what the order says."""
+        if self._order is Order.STOP:
+            return not self._armed
+        if self._order is Order.LAUNCH and (not self._armed or self._flying is False):
+            return False
+        return self.mode in self._modes() and not self._is_to_be_handed_back()
+
+    def _is_settled(self) -> bool:
+        """Whether there is nothing left to ask for."""
+        wanted = {Order.LEVEL: self._pilot.hold, Order.LAND: self._pilot.land}.get(self._order, self.mode)
+        return self._obeys() and self.mode == wanted
+
+    def _is_to_be_handed_back(self) -> bool:
+        """Whether the vehicle still takes setpoints, after they were obeyed, though it shall fly by itself."""
+        if self._order is not Order.OWN:
+            return False
+        return self._mode_before == self.mode == self._pilot.command
+
+    def _ask(self) -> None:
+        """Ask for what the order wants."""
+        pilot, order = self._pilot, self._order
+        if order is Order.STOP:
+            self.connection.command(ARM, 0.0)
+            return
+        wanted = {Order.LAUNCH: pilot.takeoff, Order.COMMAND: pilot.command, Order.LAND: pilot.land}
+        self._ask_mode(wanted.get(order, pilot.hold))
+        if order is Order.LAUNCH:
+            if not self._armed:
+                self.connection.command(ARM, 1.0)
+            elif pilot is not PX4 and self.mode == pilot.takeoff:
+                self.connection.command(TAKE_OFF, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, self._takeoff_height)
+
+    def _ask_mode(self, mode: str) -> None:
+        if self.mode != mode:
+            self.connection.command(SET_MODE, 1.0, *self._pilot.numbers(mode))  # MAV_MODE_FLAG_CUSTOM_MODE_ENABLED
+
+    def _streams(self) -> bool:
+        if self._order in (Order.OWN, Order.LAUNCH):
+            return self._pilot.takes_setpoints_always
+        return self._order is not Order.STOP
+
+    def _send_numbers(self, commands: Mapping[str, float]) -> None:
+        values = [commands[name] for name in self._kind]
+        mav, target = self.connection.mav, self.connection.target
+        if self._kind is RATES:
+            rates = swapped_body(values[1:])
+            thrust = interpolated(self._throttle, values[0])
+            mav.set_attitude_target_send(self._boot_ms, *target, ONLY_RATES, (1.0, 0.0, 0.0, 0.0), *rates, thrust)
+            return
+        moved, none = swapped_world(values[:3]), (0.0, 0.0, 0.0)
+        start = (self._boot_ms, *target, LOCAL_NED)
+        if self._kind is VELOCITY:
+            mav.set_position_target_local_ned_send(*start, ONLY_VELOCITY, *none, *moved, *none, 0.0, -values[3])
+        else:
+            mav.set_position_target_local_ned_send(
+                *start, ONLY_POSITION, *moved, *none, *none, swapped_yaw(values[3]), 0.0
+            )
+
+    def _take_heartbeat(self, message: Any) -> None:
+        self._custom_mode, self._beats = message.custom_mode, self._beats + 1
+        self._armed = bool(message.base_mode & 0x80)  # MAV_MODE_FLAG_SAFETY_ARMED
+
+    def _take_battery(self, message: Any) -> None:
+        self._battery = None if message.battery_remaining < 0 else message.battery_remaining / 100.0
+
+    def _take_landed(self, message: Any) -> None:
+        self._flying = {1: False, 2: True, 3: True, 4: True}.get(message.landed_state)  # MAV_LANDED_STATE
+
+    def _take_time(self, message: Any) -> None:
+        self._boot_ms = message.time_boot_ms
+
+
+def interpolated(points: Sequence[Tuple[float, float]], value: float) -> float:
+    """Linear between points (x, y) in the order of x, constant beyond them."""
+    if value <= points[0][0]:
+        return points[0][1]
+    for (x, y), (next_x, next_y) in zip(points, points[1:]):
+        if value <= next_x:
+            return y + (next_y - y) * (value - x) / (next_x - x)
+    return points[-1][1]
+
+
+def parse_throttle(text: str) -> Tuple[Tuple[float, float], ...]:
+    """Points (N, part of full throttle) from `0:0.06,0.42:0.5,0.8:1`; UserError for anything else."""
+    points: List[Tuple[float, float]] = []
+    try:
+        for pair in filter(None, text.split(",")):
+            force, part = pair.split(":")
+            points.append((float(force), float(part)))
+        if points:
+            Port("collective_thrust", (), "N", throttle=tuple(points))  # checks that they rise
+    except ValueError as error:
+        raise UserError(f"link.throttle={text}: write points N:part, as 0:0.06,0.42:0.5,0.8:1 ({error})") from error
+    return tuple(points)
+
+
+def _throttle_of(outputs: Sequence[Port]) -> Sequence[Tuple[float, float]]:
+    thrust = next(port for port in outputs if port.name == RATES[0])
+    if thrust.throttle is None:
+        raise UserError(
+            "the bundle does not say which part of full throttle gives which thrust; measure it "
+            "(docs: MAVLink, thrust map) and pass link.throttle=0:0.06,0.42:0.5,0.8:1"
+        )
+    return thrust.throttle

@@ -1,0 +1,1 @@
+"""Simulated vehicles that speak a real protocol, on the physics of the tasks."""
