@@ -20,17 +20,19 @@ from robo_ppo.env.robot import ActionInterface
 from robo_ppo.env.vector import Interface, VectorEnvironment
 from robo_ppo.errors import UserError
 from robo_ppo.export.bundle import write_bundle
-from robo_ppo_onboard.bundle import Bundle, read_bundle
-from robo_ppo_onboard.contract import STATE_IN, STATE_OUT, Array, Contract, Port, StateSlice, Training
 from robo_ppo.export.onnx import to_onnx
-from robo_ppo_onboard.runtime import Policy
 from robo_ppo.export.verify import compare_with_torch, record_golden
-from robo_ppo_onboard.verify import TOLERANCE, verify
 from robo_ppo.export.weights import beside_the_graph, same_policy
 from robo_ppo.learn.actor_critic import ActorCritic
 from robo_ppo.learn.normalizer import limited
+from robo_ppo_onboard.bundle import Bundle, read_bundle
+from robo_ppo_onboard.contract import STATE_IN, STATE_OUT, Array, Contract, Fallback, Port, StateSlice, Training
+from robo_ppo_onboard.runtime import Policy
+from robo_ppo_onboard.safety.limits import WATCHES
+from robo_ppo_onboard.verify import TOLERANCE, verify
 
 GOLDEN_STEPS = 32
+ERRORS = 8.0  # standard deviations that a measurement may be beyond what the true quantity can be
 STARTED = "started"
 """Part of the state: 0 before the first step, whose `previous_` values are its own."""
 
@@ -110,7 +112,8 @@ def export_policy(
             StateSlice(name=name, shape=shape, initial=(0.0,) * math.prod(shape))
             for name, shape in module.state_shapes.items()
         ),
-        limits=dict(interface.limits or {}),
+        limits=known_limits(interface),
+        fallback=fallback_of(interface),
         versions=versions,
         training=dataclasses.replace(training, learner=beside_the_graph(model, graph)),
         golden=record_golden(module, first, module.output_names[:-1], state[0].numpy()),
@@ -144,11 +147,27 @@ def ports(interface: Interface) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
             delay=interface.action_delay,
             lower=(low,),
             upper=(high,),
+            throttle=action.throttle if unit == "N" else None,
             note=action.note or None,
         )
         for name, unit, low, high in zip(action.names, action.units, action.lower, action.upper, strict=True)
     )
     return measured, commanded
+
+
+def known_limits(interface: Interface) -> dict[str, float]:
+    """Limits that the vehicle can watch: those of what the policy measures anyway."""
+    measured = interface.onboard.measurements
+    return {n: value for n, value in (interface.limits or {}).items() if n not in WATCHES or WATCHES[n] in measured}
+
+
+def fallback_of(interface: Interface) -> Fallback:
+    """What flies when the policy may not: the robot's law, or commands of 0, or the nearest that is possible."""
+    action = interface.action
+    nothing = {
+        n: min(max(0.0, low), high) for n, low, high in zip(action.names, action.lower, action.upper, strict=True)
+    }
+    return interface.fallback or Fallback("constant", nothing)
 
 
 def measured_sequence(environment: VectorEnvironment, actions: Sequence[Tensor]) -> dict[str, Array]:
@@ -172,6 +191,11 @@ def measured_sequence(environment: VectorEnvironment, actions: Sequence[Tensor])
 def _input_port(interface: Interface, name: str) -> Port:
     measured = next(m for m in interface.sensors if m.name == name)
     errors, rotation = measured.errors, measured.is_rotation
+    slack = ERRORS * (errors.noise + errors.bias)
+    low, high = measured.quantity.range or (-math.inf, math.inf)
+    size = math.prod(measured.shape)
+    lower = (low - slack,) * size if math.isfinite(low) else None
+    upper = (high + slack,) * size if math.isfinite(high) else None
     return Port(
         name=name,
         shape=measured.shape,
@@ -182,5 +206,7 @@ def _input_port(interface: Interface, name: str) -> Port:
         bias=errors.bias,
         dropout=errors.dropout,
         delay=(errors.delay[0], errors.delay[1]),
+        lower=lower,
+        upper=upper,
         note=(interface.notes or {}).get(name),
     )

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from robo_ppo.errors import UserError
 from robo_ppo.export.bundle import parse_model
-from robo_ppo_onboard.bundle import Bundle, read_bundle
 from robo_ppo.learn.actor_critic import ActorCritic
+from robo_ppo_onboard.bundle import Bundle, read_bundle
 
 if TYPE_CHECKING:
     import onnx

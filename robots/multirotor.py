@@ -25,10 +25,13 @@ from robo_ppo.env.robot import ActionInterface, Parameter, Robot, Scale
 from robo_ppo.env.rotations import rotate, rotate_inverse
 from robo_ppo.env.signals import measurement, signal
 from robo_ppo.errors import UserError, did_you_mean
+from robo_ppo_onboard.contract import Fallback
 
 ROTORS = ("front_left", "front_right", "back_left", "back_right")
 AXES = ("roll", "pitch", "yaw")
 GRAVITY = 9.81  # m/s²
+LONGEST_SATURATION = 2.0  # s that a command may lie at its limit: more is no manoeuvre
+TILT_TIME = 0.2  # s in which the fallback takes a tilt back: five times what the rate loop takes
 
 
 class Multirotor(Robot):
@@ -47,7 +50,9 @@ class Multirotor(Robot):
         self.action = interfaces[action]()
         self.radius = self._numbers["vehicle_radius"]
         # Twice what can be commanded: a servo overshoots, a vehicle that has lost control goes far beyond.
-        self.limits = {f"max_{axis}_rate_rad_s": 2.0 * self._numbers[f"rate_max_{axis}"] for axis in AXES}
+        rates = {f"max_{axis}_rate_rad_s": 2.0 * self._numbers[f"rate_max_{axis}"] for axis in AXES}
+        self.limits = rates | {"max_saturation_s": LONGEST_SATURATION}
+        self.fallback = self._level()
 
     @override
     def spec(self) -> mujoco.MjSpec:
@@ -129,6 +134,7 @@ class Multirotor(Robot):
             lower=(4 * numbers["rotor_thrust_min"], *(-rate for rate in rates)),
             upper=(4 * numbers["rotor_thrust_max"], *rates),
             note="collective thrust along body z, body rates forward-left-up",
+            throttle=((0.0, 0.0), (4 * numbers["rotor_thrust_max"], 1.0)),
         )
 
     def _motors(self) -> ActionInterface:
@@ -139,6 +145,25 @@ class Multirotor(Robot):
             lower=(numbers["rotor_thrust_min"],) * 4,
             upper=(numbers["rotor_thrust_max"],) * 4,
             note="thrust of each rotor",
+            throttle=((0.0, 0.0), (numbers["rotor_thrust_max"], 1.0)),
+        )
+
+    def _level(self) -> Fallback:
+        """The law that levels the vehicle on board without the policy, with this vehicle's numbers."""
+        numbers = self._numbers
+        law = {"mass": numbers["mass"], "tilt_time": TILT_TIME}
+        if self._action_name == "body_rates":
+            return Fallback("level_rates", law)
+        law |= {f"inertia_{axis}": numbers[f"inertia_{axis}"] for axis in "xyz"}
+        law |= {f"yaw_sign_{rotor}": float(numbers[f"rotor_yaw_sign_{rotor}"]) for rotor in ROTORS}
+        return Fallback(
+            "level_motors",
+            law
+            | {
+                "rate_time": numbers["rotor_time_constant"],
+                "rotor_offset": numbers["rotor_offset"],
+                "torque_per_thrust": numbers["rotor_torque_per_thrust"],
+            },
         )
 
     def _add_thrust(self, spec: mujoco.MjSpec, site: str, yaw_sign: float) -> None:

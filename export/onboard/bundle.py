@@ -16,7 +16,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence, Union
+from typing import Sequence
 
 from .contract import STATE_IN, STATE_OUT, Contract, contract_from_json
 from .errors import UserError
@@ -36,7 +36,7 @@ class Bundle:
     model: bytes
 
 
-def read_bundle(path: Union[str, Path]) -> Bundle:
+def read_bundle(path: str | Path) -> Bundle:
     """Read a bundle and check all of it; UserError with the reason for anything unknown, missing or altered."""
     try:
         data = Path(path).read_bytes()

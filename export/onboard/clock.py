@@ -1,7 +1,7 @@
 """The clock of a controller: monotonic seconds, and sleeping until a time.
 
-`WallClock` is real time. A vehicle that waits for its commands (a simulator in lockstep) brings a clock of its own, whose
-time is the vehicle's; then a tick takes as long as it takes, and nothing is ever late.
+`WallClock` is real time. A vehicle that waits for its commands (a simulator in lockstep) brings a clock of its own,
+whose time is the vehicle's; then a tick takes as long as it takes, and nothing is ever late.
 """
 
 from __future__ import annotations

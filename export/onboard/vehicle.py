@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Mapping, NamedTuple
 
 
 class Sample(NamedTuple):
     """One measurement as it arrived: its numbers, flattened, and the sender's time (s), which must grow."""
 
     name: str
-    values: Tuple[float, ...]
+    values: tuple[float, ...]
     stamp: float
 
 
@@ -24,9 +24,10 @@ class Sample(NamedTuple):
 class Status:
     """How the vehicle is, as far as its link knows; None where the link cannot know.
 
-    `heard` is when the vehicle was last heard, on the controller's clock. `in_control` says whether the vehicle does what
-    the last order says; it is false as long as it has not followed. `pilot` is true when someone else took it: a pilot or
-    the vehicle's own failsafe changed its mode to one that was not asked for; it stays so until the order is `OWN`.
+    `heard` is when the vehicle was last heard, on the controller's clock. `in_control` says whether the vehicle does
+    what the last order says; it is false as long as it has not followed. `pilot` is true when someone else took it: a
+    pilot or the vehicle's own failsafe changed its mode to one that was not asked for, and it stays true until the
+    order is `OWN`.
     `flying` is whether it is off the ground, `ready` whether the vehicle itself would let its motors be armed.
     """
 
@@ -34,9 +35,9 @@ class Status:
     armed: bool = False
     in_control: bool = True
     pilot: bool = False
-    ready: Optional[bool] = None
-    flying: Optional[bool] = None
-    battery: Optional[float] = None  # part of full, 0 to 1
+    ready: bool | None = None
+    flying: bool | None = None
+    battery: float | None = None  # part of full, 0 to 1
     mode: str = ""  # of the vehicle's own controller, in its own words
 
 
@@ -46,7 +47,7 @@ class Order(Enum):
     OWN = "own"  # the vehicle's own controller; a pilot, where it has none
     LAUNCH = "launch"  # arm and take off: by its own means where it has any, else as COMMAND
     COMMAND = "command"  # as the numbers say
-    LEVEL = "level"  # fallback: hold level, by its own means where they need no state from here, else as the numbers say
+    LEVEL = "level"  # fallback: hold level, by its own means where it has any, else as the numbers say
     LAND = "land"  # fallback: the same, on the way down
     STOP = "stop"  # motors off
 
@@ -55,8 +56,8 @@ class Order(Enum):
 class Setpoint:
     """What the vehicle shall do from now on: an order, and a number for every command of the contract by its name.
 
-    The numbers are always there, finite and within the contract's limits, whatever the order; with `STOP` they are to be
-    ignored.
+    The numbers are always there, finite and within the contract's limits, whatever the order; with `STOP` they are to
+    be ignored.
     """
 
     order: Order
@@ -77,8 +78,8 @@ class Requests:
 class Body:
     """What is known of a rigid body's motion; None where nothing valid and recent is."""
 
-    position: Optional[Tuple[float, ...]] = None  # m, world
-    velocity: Optional[Tuple[float, ...]] = None  # m/s, world
-    attitude: Optional[Tuple[float, ...]] = None  # body to world, wxyz
-    gyro: Optional[Tuple[float, ...]] = None  # rad/s, body
-    others: Dict[str, Tuple[float, ...]] = field(default_factory=dict)
+    position: tuple[float, ...] | None = None  # m, world
+    velocity: tuple[float, ...] | None = None  # m/s, world
+    attitude: tuple[float, ...] | None = None  # body to world, wxyz
+    gyro: tuple[float, ...] | None = None  # rad/s, body
+    others: dict[str, tuple[float, ...]] = field(default_factory=dict)

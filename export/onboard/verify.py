@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Mapping, Union
+from typing import Mapping
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class Verification:
         return self.max_error <= self.tolerance
 
 
-def verify(path: Union[str, Path], tolerance: float = TOLERANCE) -> Verification:
+def verify(path: str | Path, tolerance: float = TOLERANCE) -> Verification:
     """Run a bundle's golden sequence through onnxruntime, from the initial state with the state fed back.
 
     UserError when the file is not a bundle that can be read.
@@ -61,7 +61,7 @@ def verify_policy(policy: Policy, tolerance: float = TOLERANCE) -> Verification:
     return Verification(float(np.max(list(errors.values()))), errors, steps, tolerance)
 
 
-def scales_of(contract: Contract) -> Dict[str, float]:
+def scales_of(contract: Contract) -> dict[str, float]:
     """What the differences of each output are measured in."""
     limits = {port.name: (*(port.lower or ()), *(port.upper or ())) for port in contract.outputs}
     return {name: max([1.0, *map(abs, values)]) for name, values in limits.items()}

@@ -1,7 +1,7 @@
 """What a reader of bundles needs of an ONNX file, from its bytes alone: no onnx, no protobuf, no code of the model.
 
     model = read_model(data)                # ValueError where the bytes are no ONNX model
-    model.metadata["robo_ppo"]              # → Text(value, start): a metadata entry and where its text lies in the bytes
+    model.metadata["robo_ppo"]              # → Text(value, start): and where the text lies in the bytes
     model.inputs[0]                         # → Value(name="position", kind="FLOAT", shape=("batch", 3))
 
 Protocol buffers are a list of numbered fields, each a varint, 4 or 8 bytes, or a length and so many bytes, which may be
@@ -11,12 +11,12 @@ another such list. The numbers are those of onnx.proto3 (ONNX IR version 3 and l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Iterator, NamedTuple, Union
 
 Dimension = Union[str, int]
 
 # Which fields of a message hold other messages that may, however deep, hold the values of a tensor.
-_CHILDREN: Dict[str, Dict[int, str]] = {
+_CHILDREN: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "node": {5: "attribute"},
@@ -52,18 +52,18 @@ class Value(NamedTuple):
 
     name: str
     kind: str
-    shape: Tuple[Dimension, ...]
+    shape: tuple[Dimension, ...]
 
 
 @dataclass(frozen=True)
 class Model:
     """What is known of a model; `external` names a tensor whose values lie in another file, if there is one."""
 
-    metadata: Dict[str, Text]
+    metadata: dict[str, Text]
     repeated: bool  # whether a metadata key stands there twice
-    inputs: Tuple[Value, ...]  # without those that the file holds values for
-    outputs: Tuple[Value, ...]
-    external: Optional[str]
+    inputs: tuple[Value, ...]  # without those that the file holds values for
+    outputs: tuple[Value, ...]
+    external: str | None
 
 
 def read_model(data: bytes) -> Model:
@@ -115,7 +115,7 @@ def _fields(data: bytes, start: int, end: int) -> Iterator[Field]:
         start += length
 
 
-def _varint(data: bytes, start: int, end: int) -> Tuple[int, int]:
+def _varint(data: bytes, start: int, end: int) -> tuple[int, int]:
     """An unsigned number in groups of seven bits, the lowest first, and where it ends."""
     value = 0
     for count in range(10):
@@ -133,12 +133,12 @@ def _string(data: bytes, message: Field, number: int) -> str:
     return next(iter(_strings(data, message, number)[::-1]), Text("", 0)).value
 
 
-def _strings(data: bytes, message: Field, number: int) -> List[Text]:
+def _strings(data: bytes, message: Field, number: int) -> list[Text]:
     found = [field for field in _fields(data, message.start, message.end) if field.number == number]
     return [Text(data[field.start : field.end].decode("utf-8"), field.start) for field in found]
 
 
-def _metadata(data: bytes, entry: Field) -> Tuple[str, Text]:
+def _metadata(data: bytes, entry: Field) -> tuple[str, Text]:
     values = _strings(data, entry, 2)
     if len(values) != 1:
         raise ValueError("a metadata entry without one value")

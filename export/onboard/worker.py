@@ -4,15 +4,15 @@
     worker.ask(measured, begins=True)           # never waits
     answer = worker.answer(until=0.016)         # waits at most so many seconds; None where there is none by then
 
-A policy that hangs keeps its thread for ever; it is a daemon, and ends with the process. While an answer is owed nothing
-new is asked, and a late answer is dropped: commands for what was measured long ago are worth nothing.
+A policy that hangs keeps its thread for ever; it is a daemon, and ends with the process. While an answer is owed
+nothing new is asked, and a late answer is dropped: commands for what was measured long ago are worth nothing.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Tuple
 
 import numpy as np
 
@@ -26,14 +26,14 @@ Infer = Callable[[Mapping[str, Any], Array], Tuple[Dict[str, Array], Array]]
 class Answer(NamedTuple):
     """The policy's commands by name, and how long (s) it took."""
 
-    commands: Dict[str, float]
+    commands: dict[str, float]
     seconds: float
 
 
 class Pilot:
     """A policy with its state, for one vehicle."""
 
-    def __init__(self, policy: Policy, infer: Optional[Infer] = None) -> None:
+    def __init__(self, policy: Policy, infer: Infer | None = None) -> None:
         """`infer` stands in for the policy's own inference, to test what happens when that goes wrong."""
         self._infer: Infer = infer or policy
         self._shapes = {port.name: (1, *port.shape) for port in policy.contract.inputs}
@@ -55,12 +55,12 @@ class Worker:
     def __init__(self, pilot: Pilot) -> None:
         self._pilot = pilot
         self._change = threading.Condition()
-        self._asked: Optional[Tuple[int, Measured, bool]] = None
-        self._answered: Tuple[int, Optional[Answer]] = (0, None)
+        self._asked: tuple[int, Measured, bool] | None = None
+        self._answered: tuple[int, Answer | None] = (0, None)
         self._number = 0  # of the last question
         self._busy = False
         self._begins = False  # a beginning that could not be asked for yet
-        self.error: Optional[Exception] = None
+        self.error: Exception | None = None
         """What the policy raised, if it did: it is asked no more."""
         self._thread = threading.Thread(target=self._serve, name="policy", daemon=True)
         self._thread.start()
@@ -75,7 +75,7 @@ class Worker:
                 self._begins = False
                 self._change.notify_all()
 
-    def answer(self, until: Optional[float]) -> Optional[Answer]:
+    def answer(self, until: float | None) -> Answer | None:
         """The answer to the last question, waited for at most `until` seconds (None: as long as it takes)."""
         with self._change:
             self._change.wait_for(lambda: self._answered[0] == self._number or self.error is not None, until)

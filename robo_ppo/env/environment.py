@@ -99,7 +99,8 @@ class Environment(VectorEnvironment):
             sensors.layout,
             robot.action,
             options.action_delay,
-            robot.limits,
+            {**robot.limits, **task.limits()},
+            robot.fallback,
         )
         self.critic = critic
         self._declared = dict(states)
@@ -155,6 +156,11 @@ class Environment(VectorEnvironment):
         self.sim.forward()
         self._default_fields = {name: values[:1].clone() for name, values in self._fields.items()}
         self.totals = Totals.none(self.outcome_names, len(self.term_names), device)
+
+    @property
+    @override
+    def resting(self) -> Tensor:
+        return self.episode.over
 
     @property
     def computed_signals(self) -> set[str]:

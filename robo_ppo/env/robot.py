@@ -12,13 +12,15 @@ from torch import Tensor
 
 from robo_ppo.env.constants import constant
 from robo_ppo.env.signals import State
+from robo_ppo_onboard.contract import Fallback
 
 
 @dataclass(frozen=True)
 class ActionInterface:
     """What the policy commands: one number for each actuator of the model, in the order of the model's `ctrl`.
 
-    The network's action in [-1, 1] maps linearly to [lower, upper]; beyond that it is clipped.
+    The network's action in [-1, 1] maps linearly to [lower, upper]; beyond that it is clipped. `throttle` maps each
+    command in N to a part of full throttle, for flight controllers that take that: points (N, 0 to 1).
     """
 
     names: tuple[str, ...]
@@ -26,6 +28,7 @@ class ActionInterface:
     lower: tuple[float, ...]
     upper: tuple[float, ...]
     note: str = ""
+    throttle: tuple[tuple[float, float], ...] | None = None
 
     @property
     def size(self) -> int:
@@ -77,7 +80,9 @@ class Robot(ABC):
     action: ActionInterface
     radius: float  # m, of the sphere that collides
     limits: Mapping[str, float] = {}
-    """Limits that a safety net on board should keep, by name with the unit in it (`max_tilt_rad`)."""
+    """What a safety net on board must not let happen, by the names of `robo_ppo_onboard.safety.limits`."""
+    fallback: Fallback | None = None
+    """What flies on board when the policy may not; None: nothing is commanded (0, or the nearest that is possible)."""
 
     @abstractmethod
     def __init__(self, action: str) -> None: ...

@@ -84,6 +84,10 @@ class Task(ABC):
         """What an evaluation reports besides success, by name."""
         return {}
 
+    def limits(self) -> Mapping[str, float]:
+        """What a safety net on board must not let happen in this task (`robo_ppo_onboard.safety.limits`)."""
+        return {}
+
     def curriculum(self, columns: dict[str, Tensor], level: Tensor) -> dict[str, Tensor]:
         """Make episodes easier: the columns of episodes that begin at a level in [0, 1]; 1 changes nothing."""
         return columns

@@ -19,6 +19,7 @@ from robo_ppo.env.observations import Onboard
 from robo_ppo.env.robot import ActionInterface
 from robo_ppo.env.scenes import Split
 from robo_ppo.env.task import Metric
+from robo_ppo_onboard.contract import Fallback
 
 Observation = dict[str, Tensor]
 Score = Literal["success", "return"]
@@ -34,7 +35,8 @@ class Interface:
     sensors: tuple[Measured, ...]
     action: ActionInterface
     action_delay: tuple[float, float] = (0.0, 0.0)  # s
-    limits: Mapping[str, float] | None = None  # of a safety net on board, by name with the unit in it
+    limits: Mapping[str, float] | None = None  # of a safety net on board, by `robo_ppo_onboard.safety.limits`
+    fallback: Fallback | None = None  # what flies on board when the policy may not
     notes: Mapping[str, str] | None = None  # what else is to be known of a measurement, by name: the order of joints
 
 
@@ -105,6 +107,11 @@ class VectorEnvironment(ABC):
     measured: dict[str, Tensor]  # what the policy's interface measures now, by name
     level: Tensor  # of the curriculum, in [0, 1]; changed in place
     score: Score = "success"  # what tells a good policy from a bad one, the mean over episodes
+
+    @property
+    def resting(self) -> Tensor:
+        """Mask (num_envs,) of environments whose episode is over, and no other began."""
+        return torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
 
     @property
     def action_size(self) -> int:

@@ -10,6 +10,7 @@ episodes give the same numbers again.
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -27,10 +28,7 @@ from robo_ppo.env.task import SUCCESS, Metric
 from robo_ppo.env.vector import ForeignEnvironment, Interface, Observation, Score, VectorEnvironment
 from robo_ppo.errors import UserError
 from robo_ppo.export.bundle import replace_evaluation
-from robo_ppo_onboard.bundle import Bundle, read_bundle
-from robo_ppo_onboard.contract import Contract, Port
 from robo_ppo.export.policy import ports
-from robo_ppo_onboard.runtime import Policy
 from robo_ppo.run import folder as folders
 from robo_ppo.run.episodes import Episodes, joined, run_episodes
 from robo_ppo.run.metrics import read_rows
@@ -41,6 +39,10 @@ from robo_ppo.run.resolve import on_cpu
 from robo_ppo.run.summary import summarize, table
 from robo_ppo.run.trace import EpisodeTrace
 from robo_ppo.run.video import film, write_film
+from robo_ppo_onboard.bundle import Bundle, read_bundle
+from robo_ppo_onboard.contract import Contract, Port
+from robo_ppo_onboard.links.simulated import Fleet
+from robo_ppo_onboard.runtime import Policy
 
 AT_ONCE = 1000  # episodes that fly side by side
 LEAST_FPS = 24
@@ -101,7 +103,7 @@ def evaluate(
     flown = fly(config, bundle, options)
     episodes = flown.episodes
     metrics = summarize(config, bundle.contract, options.split, episodes, flown.score, flown.metrics)
-    metrics |= {"policy": BUNDLE, "scenes": flown.scenes}
+    metrics |= {"policy": BUNDLE, "scenes": flown.scenes, "interventions": flown.interventions}
     if record_in is not None:
         kept = {n: metrics[n] for n in ("split", "episodes", "success", "outcomes", "metrics") if n in metrics}
         metrics["sha256"] = replace_evaluation(record_in, kept).sha256
@@ -134,6 +136,7 @@ class Flown:
     score: Score
     metrics: dict[str, Metric]
     scenes: dict[str, float]
+    interventions: dict[str, int]  # of the safety net: the reason's word → episodes
 
 
 def fly(config: RunConfig, bundle: Bundle, options: Options) -> Flown:
@@ -148,35 +151,41 @@ def _fly(config: RunConfig, bundle: Bundle, options: Options) -> Flown:
     flights = make_environment(config, options.split, at_once, episodes=options.episodes, recorded=True)
     with closing(flights) as environment:
         pilot = OnnxPilot(environment, bundle)
-        parts = [
-            run_episodes(environment, pilot.act, begin=pilot.begin, first_id=first, traced=0 if first else TRACED)
-            for first in range(0, options.episodes, at_once)
-        ]
+        parts: list[Episodes] = []
+        reasons: Counter[str] = Counter()
+        for first in range(0, options.episodes, at_once):
+            traced = 0 if first else TRACED
+            parts.append(run_episodes(environment, pilot.act, begin=pilot.begin, first_id=first, traced=traced))
+            reasons.update(pilot.interventions(options.episodes - first))
         episodes = joined(parts, options.episodes)
-        return Flown(episodes, environment.score, environment.metrics(), environment.scene_statistics())
+        return Flown(episodes, environment.score, environment.metrics(), environment.scene_statistics(), dict(reasons))
 
 
 class OnnxPilot:
-    """An exported policy at the controls of every environment: it gets what a vehicle would measure, nothing else.
+    """An exported policy at the controls of every environment, with the safety net that it has on board.
 
-    UserError where the bundle was made for other measurements or other commands.
+    It gets what a vehicle would measure and nothing else. UserError where the bundle was made for other measurements or
+    other commands.
     """
 
     def __init__(self, environment: VectorEnvironment, bundle: Bundle) -> None:
         refuse_unless_it_fits(bundle.contract, environment.interface)
-        self._environment, self._policy = environment, Policy(bundle)
-        self.begin()
+        self._environment = environment
+        self._fleet = Fleet(Policy(bundle), environment.num_envs)
 
     def begin(self) -> None:
         """Forget what was remembered of the last episodes."""
-        self._state = self._policy.initial_state(self._environment.num_envs)
+        self._fleet.begin()
 
     def act(self, _observation: Observation) -> Tensor:
         """Actions for the present measurements."""
         measured = {name: values.numpy() for name, values in self._environment.measured.items()}
-        commands, self._state = self._policy(measured, self._state)
-        action = self._environment.interface.action
-        return action.action(torch.from_numpy(np.stack([commands[name] for name in action.names], 1)))
+        flying = (~self._environment.resting).tolist()
+        return self._environment.interface.action.action(torch.from_numpy(self._fleet.fly(measured, flying)))
+
+    def interventions(self, most: int) -> list[str]:
+        """Why the safety net took over, a word for each of the first environments in which it did."""
+        return [change.code for row, change in self._fleet.interventions().items() if row < most]
 
 
 def refuse_unless_it_fits(contract: Contract, interface: Interface) -> None:

@@ -17,8 +17,8 @@ from robo_ppo.run.output import program
 from robo_ppo.run.resolve import check, on_cpu, resolved
 
 if TYPE_CHECKING:
-    from robo_ppo_onboard.bundle import Bundle
     from robo_ppo.run.train import TrainingResult
+    from robo_ppo_onboard.bundle import Bundle
 
 _GOLDEN_FLIGHTS = 200  # environments whose measurements the exported policy is compared on
 _GOLDEN_STEPS = 50
@@ -124,10 +124,10 @@ def export(config: RunConfig, folder: Path, steps: int) -> "Bundle":
     import torch
 
     from robo_ppo.env.build import affordable, make_environment
-    from robo_ppo_onboard.contract import Training
     from robo_ppo.export.policy import export_policy, measured_sequence
     from robo_ppo.run import checkpoint
     from robo_ppo.run.train import load_model, make_model
+    from robo_ppo_onboard.contract import Training
 
     flights = affordable(config, _GOLDEN_FLIGHTS)
     environment = make_environment(on_cpu(config), "validation", flights, episodes=flights)

@@ -19,7 +19,6 @@ from robo_ppo.config import PlayConfig, RunConfig
 from robo_ppo.env.build import is_foreign
 from robo_ppo.env.environment import Environment
 from robo_ppo.errors import UserError, did_you_mean
-from robo_ppo_onboard.bundle import Bundle, read_bundle
 from robo_ppo.run import folder as folders
 from robo_ppo.run.evaluate import BUNDLE, OnnxPilot, evaluated_split
 from robo_ppo.run.live.pilots import Pilot, RandomPilot, ZeroPilot
@@ -27,6 +26,7 @@ from robo_ppo.run.live.player import Player
 from robo_ppo.run.live.replay import load
 from robo_ppo.run.live.server import require_viser, serve
 from robo_ppo.run.live.session import Session
+from robo_ppo_onboard.bundle import Bundle, read_bundle
 
 AGENTS = ("policy", "zero", "random")
 SOURCES = ("run", "bundle", "dump")

@@ -9,9 +9,9 @@ import numpy as np
 from robo_ppo.config import RunConfig
 from robo_ppo.env.task import SUCCESS, Metric
 from robo_ppo.env.vector import Score
-from robo_ppo_onboard.contract import Contract
 from robo_ppo.run.episodes import Episodes
 from robo_ppo.run.statistics import wilson_interval
+from robo_ppo_onboard.contract import Contract
 
 
 def summarize(
@@ -54,6 +54,9 @@ def table(metrics: Mapping[str, Any]) -> str:
             unit = "" if spread["unit"] == "1" else f" {spread['unit']}"
             numbers = ", ".join(f"{key} {spread[key]:z.2f}{unit}" for key in ("mean", "p5", "p95"))
             lines.append(f"  {name.replace('_', ' ')}: {numbers}")
+    reasons = metrics.get("interventions") or {}
+    told = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in reasons.items())
+    lines.append(f"  the safety net took over: {told or 'never'}")
     return "\n".join(lines)
 
 

@@ -26,7 +26,6 @@ from robo_ppo.env.scenes import seed_of
 from robo_ppo.env.task import SUCCESS
 from robo_ppo.env.vector import Observation, Score, Totals, Transition, VectorEnvironment
 from robo_ppo.errors import UserError
-from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo.export.weights import start_from_bundle
 from robo_ppo.learn.actor_critic import ActorCritic
 from robo_ppo.learn.ppo import PPO, Execution, PPOSettings, Statistics
@@ -39,6 +38,7 @@ from robo_ppo.run.folder import find, load_config, parse_config
 from robo_ppo.run.memory import explained
 from robo_ppo.run.metrics import MetricsLog, Progress
 from robo_ppo.run.stepper import Stepper
+from robo_ppo_onboard.bundle import read_bundle
 
 _TO_RECORD = 4  # iterations after which everything that can be is recorded
 _DUMPS = 8  # broken worlds that one rank keeps in a run

@@ -113,7 +113,7 @@ class UavNav(RoomTask):
         """Any failure (n,)."""
         return obstacle | ground | ceiling | bounds | tipped_over
 
-    @measurement(unit="m", frame="heading")
+    @measurement(unit="m", frame="heading", range=(0.0, math.inf))
     def ranges(self, qpos: Tensor, heading_direction: Tensor, columns: Tensor) -> Tensor:
         """Horizontal distance to the nearest thing in each sector (n, sectors), counter-clockwise from ahead.
 

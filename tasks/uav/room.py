@@ -64,6 +64,13 @@ class RoomTask(Task):
         }
 
     @override
+    def limits(self) -> dict[str, float]:
+        length, width, height = self.settings.room
+        sides = {"x": (-length / 2, length / 2), "y": (-width / 2, width / 2), "z": (0.0, height)}
+        fence = {f"{end}_{axis}_m": side[n] for axis, side in sides.items() for n, end in enumerate(("min", "max"))}
+        return {"max_tilt_rad": math.radians(self.settings.max_tilt), **fence}
+
+    @override
     def readings(self) -> dict[str, str]:
         return {"to goal (m)": "goal_distance", "speed (m/s)": "speed", "clearance (m)": "clearance"}
 

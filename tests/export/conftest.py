@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from robo_ppo.export.bundle import write_bundle
-from robo_ppo_onboard.contract import Contract, Port, StateSlice, Training, contract_to_json
 from robo_ppo.export.onnx import to_onnx
 from robo_ppo.export.verify import record_golden
+from robo_ppo_onboard.contract import Contract, Port, StateSlice, Training, contract_to_json
 
 
 class Pilot(nn.Module):

@@ -16,17 +16,17 @@ from robo_ppo.env.build import build
 from robo_ppo.env.environment import Environment
 from robo_ppo.errors import UserError
 from robo_ppo.export.bundle import write_bundle
-from robo_ppo_onboard.bundle import Bundle
-from robo_ppo_onboard.contract import Training, contract_to_json
 from robo_ppo.export.policy import OnboardPolicy, export_policy, measured_sequence, ports
-from robo_ppo_onboard.runtime import Policy
 from robo_ppo.export.verify import compare_with_torch
-from robo_ppo_onboard.verify import verify
 from robo_ppo.export.weights import start_from_bundle, weights_of
 from robo_ppo.learn.actor_critic import ActorCritic
 from robo_ppo.run import folder as folders
 from robo_ppo.run.compose import compose
 from robo_ppo.run.train import make_model
+from robo_ppo_onboard.bundle import Bundle
+from robo_ppo_onboard.contract import Training, contract_to_json
+from robo_ppo_onboard.runtime import Policy
+from robo_ppo_onboard.verify import verify
 
 # What no shipped task observes: values of the step before.
 MEMORY = ("previous_goal_distance", "previous_velocity_heading", "previous_last_action", "previous_gyro")

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from robo_ppo.export.bundle import write_bundle
+from robo_ppo.export.onnx import to_onnx
+from robo_ppo.export.verify import compare_with_torch, record_golden
 from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo_onboard.contract import Contract, Port, Training
-from robo_ppo.export.onnx import to_onnx
 from robo_ppo_onboard.runtime import Policy
-from robo_ppo.export.verify import compare_with_torch, record_golden
 from robo_ppo_onboard.verify import verify
 
 

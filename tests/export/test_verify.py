@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from robo_ppo.errors import UserError
 from robo_ppo.export.bundle import write_bundle
+from robo_ppo.export.verify import compare_with_torch, record_golden
 from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo_onboard.contract import Contract
 from robo_ppo_onboard.runtime import Policy
-from robo_ppo.export.verify import compare_with_torch, record_golden
 from robo_ppo_onboard.verify import Verification, verify
 
 

@@ -5,12 +5,12 @@ import re
 import pytest
 
 from robo_ppo.errors import UserError
-from robo_ppo_onboard.bundle import read_bundle
-from robo_ppo_onboard.verify import verify
 from robo_ppo.run import folder as folders
 from robo_ppo.run.compose import compose
 from robo_ppo.run.evaluate import Options, fly
 from robo_ppo.run.search_path import OURS, configs_of
+from robo_ppo_onboard.bundle import read_bundle
+from robo_ppo_onboard.verify import verify
 
 TASKS = [
     path.removeprefix("task/uav_").removesuffix(".yaml") for path in configs_of(OURS) if path.startswith("task/uav_")

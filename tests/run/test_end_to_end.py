@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from robo_ppo.run.rendering import choose_gl
 from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo_onboard.verify import verify
-from robo_ppo.run.rendering import choose_gl
 
 ROOT = Path(__file__).parents[2]
 TINY = (

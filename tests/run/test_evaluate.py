@@ -11,15 +11,15 @@ import pytest
 from robo_ppo.config import RunConfig
 from robo_ppo.errors import UserError
 from robo_ppo.export.bundle import write_bundle
-from robo_ppo_onboard.bundle import Bundle, read_bundle
-from robo_ppo_onboard.contract import Port
-from robo_ppo_onboard.verify import verify
 from robo_ppo.run import evaluate as evaluation
 from robo_ppo.run import folder as folders
 from robo_ppo.run.compose import compose, compose_evaluation
 from robo_ppo.run.evaluate import Options, evaluate, fly
 from robo_ppo.run.rendering import choose_gl
 from robo_ppo.run.statistics import wilson_interval
+from robo_ppo_onboard.bundle import Bundle, read_bundle
+from robo_ppo_onboard.contract import Port
+from robo_ppo_onboard.verify import verify
 from tests.run.by_hand import hover_config, make_run
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robo_ppo.run import folder as folders
 from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo_onboard.verify import verify
-from robo_ppo.run import folder as folders
 from tests.run.decoding import decode
 from tests.run.training import command, rows, run
 

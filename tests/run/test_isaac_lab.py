@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from robo_ppo.run import folder as folders
 from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo_onboard.verify import verify
-from robo_ppo.run import folder as folders
 from tests.run.training import ROOT, command, rows, run
 
 ENV_ID = "tests.env.isaac_lab_double:Cart-v0"

@@ -11,11 +11,11 @@ import torch
 
 from robo_ppo.config import RandomizationConfig
 from robo_ppo.errors import UserError
-from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo.run import checkpoint, play
 from robo_ppo.run import folder as folders
 from robo_ppo.run.compose import compose_play
 from robo_ppo.run.live.replay import replay
+from robo_ppo_onboard.bundle import read_bundle
 from tests.run.by_hand import hover_config, make_run
 from tests.run.live.test_replay import break_world, started
 from tests.run.training import command, run, start

@@ -10,7 +10,7 @@ A sample counts only if its time stamp is newer than the last one's; what comes 
 from __future__ import annotations
 
 import math
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterable, NamedTuple, Sequence
 
 from ..contract import Contract, Port
 from ..vehicle import Body, Sample
@@ -34,7 +34,7 @@ class Fault(NamedTuple):
 class Entry(NamedTuple):
     """A measurement's numbers, the sender's time, and when they arrived."""
 
-    values: Tuple[float, ...]
+    values: tuple[float, ...]
     stamp: float
     received: float
 
@@ -43,21 +43,22 @@ class Inbox:
     """The newest sample of every measurement that the policy or the safety net needs."""
 
     def __init__(self, contract: Contract, limits: Limits) -> None:
-        self._ports: Dict[str, Port] = {port.name: port for port in contract.inputs}
-        self.needed: Tuple[str, ...] = (*self._ports, *(n for n in limits.watched() if n not in self._ports))
-        self._sizes = {name: self._ports[name].size if name in self._ports else BODY[name] for name in self.needed}
+        self._ports: dict[str, Port] = {port.name: port for port in contract.inputs}
+        self.needed: tuple[str, ...] = (*self._ports, *(n for n in limits.watched() if n not in self._ports))
+        self._sizes = {**BODY, **{name: port.size for name, port in self._ports.items()}}
+        self._rotations = {"attitude"} | {n for n, port in self._ports.items() if port.quaternion_order is not None}
+        self._edges = {name: edges for name, edges in ((n, _edges(p)) for n, p in self._ports.items()) if edges}
         self._ages = {name: limits.age_of(name, contract.control_period) + SLACK for name in self.needed}
-        self.newest: Dict[str, Entry] = {}
-        self._last_valid: Dict[str, Entry] = {}
-        self._problems: Dict[str, Fault] = {}
+        self.newest: dict[str, Entry] = {}
+        self._last_valid: dict[str, Entry] = {}
+        self._problems: dict[str, Fault] = {}
         self.repeated = 0  # samples that came twice or out of order
 
     def take(self, samples: Iterable[Sample], now: float) -> None:
         """Take in what arrived; what nobody needs is passed over."""
         newest = self.newest
         for name, values, stamp in samples:
-            size = self._sizes.get(name)
-            if size is None and name not in BODY:
+            if name not in self._sizes:
                 continue
             before = newest.get(name)
             if before is not None and not stamp > before.stamp:
@@ -65,7 +66,7 @@ class Inbox:
                 continue
             entry = Entry(values, stamp, now)
             newest[name] = entry
-            problem = self._problem(name, values, BODY[name] if size is None else size, stamp)
+            problem = self._problem(name, values, stamp)
             if problem is None:
                 self._last_valid[name] = entry
                 if self._problems:
@@ -73,7 +74,7 @@ class Inbox:
             else:
                 self._problems[name] = problem
 
-    def fault(self, now: float) -> Optional[Fault]:
+    def fault(self, now: float) -> Fault | None:
         """The first thing that is wrong with a measurement now."""
         if self._problems:
             for name in self.needed:
@@ -94,25 +95,35 @@ class Inbox:
         recent = {name: e.values for name, e in found.items() if name in BODY and now - e.received <= LAST_KNOWN}
         return Body(recent.get("position"), recent.get("velocity"), recent.get("attitude"), recent.get("gyro"))
 
-    def measured(self) -> Dict[str, Tuple[float, ...]]:
+    def measured(self) -> dict[str, tuple[float, ...]]:
         """What the policy is to be given: the newest numbers of each of its inputs."""
         return {name: self.newest[name].values for name in self._ports}
 
-    def _problem(self, name: str, values: Sequence[float], size: int, stamp: float) -> Optional[Fault]:
-        if len(values) != size:
-            return Fault("misshapen", f"{name} has {len(values)} numbers, not {size}")
-        if not (math.isfinite(sum(values)) or all(map(math.isfinite, values))) or not math.isfinite(stamp):
+    def _problem(self, name: str, values: Sequence[float], stamp: float) -> Fault | None:
+        if len(values) != self._sizes[name]:
+            return Fault("misshapen", f"{name} has {len(values)} numbers, not {self._sizes[name]}")
+        # The sum of finite numbers is finite; only where it is not, they are looked at one by one: it may overflow.
+        if not (math.isfinite(sum(values) + stamp) or all(map(math.isfinite, (*values, stamp)))):
             return Fault("not_finite", f"{name} is not finite")
-        port = self._ports.get(name)
-        if name == "attitude" or (port is not None and port.quaternion_order is not None):
-            if abs(math.sqrt(sum(value * value for value in values)) - 1.0) > UNIT:
-                return Fault("out_of_range", f"{name} is no rotation: its length is not 1")
-        if port is not None:
-            if port.lower is not None and any(value < low for value, low in zip(values, port.lower)):
-                return Fault("out_of_range", f"{name} is below what it can be: {min(values):.3g} {port.unit}")
-            if port.upper is not None and any(value > high for value, high in zip(values, port.upper)):
-                return Fault("out_of_range", f"{name} is above what it can be: {max(values):.3g} {port.unit}")
+        if name in self._rotations and abs(math.sqrt(sum(value * value for value in values)) - 1.0) > UNIT:
+            return Fault("out_of_range", f"{name} is no rotation: its length is not 1")
+        if name in self._edges:
+            for low, high, part in self._edges[name]:
+                least, most = min(values[part]), max(values[part])
+                if least < low or most > high:
+                    wrong, unit = least if least < low else most, self._ports[name].unit
+                    return Fault("out_of_range", f"{name} is {wrong:.3g} {unit}; it can be {low:.3g} to {high:.3g}")
         return None
+
+
+def _edges(port: Port) -> tuple[tuple[float, float, slice], ...]:
+    """What the numbers of a measurement can be: lowest, highest, and which numbers; one entry where all are alike."""
+    low, high = port.lower or (-math.inf,) * port.size, port.upper or (math.inf,) * port.size
+    if port.lower is None and port.upper is None:
+        return ()
+    if len(set(low)) == len(set(high)) == 1:
+        return ((low[0], high[0], slice(None)),)
+    return tuple((low[i], high[i], slice(i, i + 1)) for i in range(port.size))
 
 
 class Envelope:
@@ -122,14 +133,14 @@ class Envelope:
         self._fence = limits.fence
         self._least_upright = None if limits.max_tilt_rad is None else math.cos(min(limits.max_tilt_rad, math.pi))
         self._max_tilt, self._max_speed = limits.max_tilt_rad, limits.max_speed_m_s
-        rates: List[Tuple[int, str, Optional[float]]] = [
+        rates: list[tuple[int, str, float | None]] = [
             (0, "roll", limits.max_roll_rate_rad_s),
             (1, "pitch", limits.max_pitch_rate_rad_s),
             (2, "yaw", limits.max_yaw_rate_rad_s),
         ]
         self._rates = tuple((axis, name, most) for axis, name, most in rates if most is not None)
 
-    def fault(self, body: Body) -> Optional[Fault]:
+    def fault(self, body: Body) -> Fault | None:
         """The first limit that is left; what is not known is not judged (its age is)."""
         if body.attitude is not None and self._least_upright is not None:
             upright = upright_of(body.attitude)
@@ -146,7 +157,7 @@ class Envelope:
                 return Fault("speed", f"the speed is {speed:.1f} m/s; {self._max_speed:.1f} are allowed")
         return self.outside(body)
 
-    def outside(self, body: Body) -> Optional[Fault]:
+    def outside(self, body: Body) -> Fault | None:
         """Whether the vehicle left the geofence."""
         if body.position is not None:
             for axis, low, high, name in self._fence:
@@ -159,20 +170,20 @@ class Envelope:
 class Saturation:
     """Whether a command lies at one of its limits for too long."""
 
-    def __init__(self, ports: Iterable[Port], longest: Optional[float]) -> None:
+    def __init__(self, ports: Iterable[Port], longest: float | None) -> None:
         self._longest = longest
-        self._edges: List[Tuple[str, float, float]] = []
+        self._edges: list[tuple[str, float, float]] = []
         for port in ports if longest is not None else ():
             if port.lower is not None and port.upper is not None:
                 slack = 1e-3 * (port.upper[0] - port.lower[0])
                 self._edges.append((port.name, port.lower[0] + slack, port.upper[0] - slack))
-        self._since: Dict[str, float] = {}
+        self._since: dict[str, float] = {}
 
     def reset(self) -> None:
         """Forget: the policy begins."""
         self._since.clear()
 
-    def fault(self, commands: Dict[str, float], now: float) -> Optional[Fault]:
+    def fault(self, commands: dict[str, float], now: float) -> Fault | None:
         """Look at the policy's commands of this tick."""
         for name, low, high in self._edges:
             if low < commands[name] < high:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Dict, Mapping, Optional, Sequence, Tuple, Type
+from typing import Mapping, Sequence
 
 from ..contract import Contract, Fallback, Port
 from ..errors import UserError, did_you_mean
@@ -40,15 +40,15 @@ class Law(ABC):
             raise UserError(f"the bundle's fallback lacks {', '.join(missing)}")
         self._numbers = dict(numbers)
 
-    def needs(self) -> Tuple[str, ...]:
+    def needs(self) -> tuple[str, ...]:
         """Numbers that the law takes from the contract."""
         return ()
 
     @abstractmethod
-    def commands(self, body: Body, climb: float = 0.0) -> Dict[str, float]:
+    def commands(self, body: Body, climb: float = 0.0) -> dict[str, float]:
         """A number for each command, finite and within its limits, to go up at `climb` (m/s), 0 to stay."""
 
-    def within(self, values: Mapping[str, float]) -> Dict[str, float]:
+    def within(self, values: Mapping[str, float]) -> dict[str, float]:
         """The values, moved into the limits of their commands."""
         return {name: within(port, values[name]) for name, port in self._ports.items()}
 
@@ -56,11 +56,11 @@ class Law(ABC):
 class Constant(Law):
     """Always the same numbers: those of the contract, by the names of the commands."""
 
-    def needs(self) -> Tuple[str, ...]:
+    def needs(self) -> tuple[str, ...]:
         """One number for each command."""
         return tuple(self._ports)
 
-    def commands(self, body: Body, climb: float = 0.0) -> Dict[str, float]:
+    def commands(self, body: Body, climb: float = 0.0) -> dict[str, float]:
         """The contract's numbers, whatever happens."""
         return self.within(self._numbers)
 
@@ -68,24 +68,25 @@ class Constant(Law):
 class LevelRates(Law):
     """A multirotor that takes collective thrust (N) and body rates (rad/s)."""
 
-    outputs: Tuple[str, ...] = ("collective_thrust", "roll_rate", "pitch_rate", "yaw_rate")
+    outputs: tuple[str, ...] = ("collective_thrust", "roll_rate", "pitch_rate", "yaw_rate")
 
     def __init__(self, ports: Sequence[Port], numbers: Mapping[str, float]) -> None:
         super().__init__(ports, numbers)
         missing = [name for name in self.outputs if name not in self._ports]
         if missing:
-            raise UserError(f"the bundle's fallback needs the command {missing[0]}; {did_you_mean(missing[0], self._ports)}")
+            hint = did_you_mean(missing[0], self._ports)
+            raise UserError(f"the bundle's fallback needs the command {missing[0]}; {hint}")
 
-    def needs(self) -> Tuple[str, ...]:
+    def needs(self) -> tuple[str, ...]:
         """Mass (kg), and the time (s) in which a tilt is taken back."""
         return ("mass", "tilt_time")
 
-    def commands(self, body: Body, climb: float = 0.0) -> Dict[str, float]:
+    def commands(self, body: Body, climb: float = 0.0) -> dict[str, float]:
         """Thrust and rates."""
         thrust, rates = self.thrust_and_rates(body, climb)
         return self.within(dict(zip(self.outputs, (thrust, *rates))))
 
-    def thrust_and_rates(self, body: Body, climb: float) -> Tuple[float, Tuple[float, float, float]]:
+    def thrust_and_rates(self, body: Body, climb: float) -> tuple[float, tuple[float, float, float]]:
         """Collective thrust (N) and body rates (rad/s) towards level flight.
 
         The wanted direction of body z is straight up, leaning against the drift; the rates turn body z there on the
@@ -114,13 +115,13 @@ class LevelMotors(LevelRates):
     outputs = ("thrust_front_left", "thrust_front_right", "thrust_back_left", "thrust_back_right")
     signs = ((1.0, -1.0), (-1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))  # of roll and pitch torque for each rotor's thrust
 
-    def needs(self) -> Tuple[str, ...]:
-        """Besides: inertias (kg·m²), rate loop's time (s), arm along x and y (m), torque per thrust (m) and its signs."""
+    def needs(self) -> tuple[str, ...]:
+        """Besides: inertias (kg·m²), the rate loop's time (s), arms along x and y (m), torque per thrust (m), signs."""
         yaw = tuple(f"yaw_sign_{name.partition('_')[2]}" for name in self.outputs)
         inertia = ("inertia_x", "inertia_y", "inertia_z")
         return (*super().needs(), *inertia, "rate_time", "rotor_offset", "torque_per_thrust", *yaw)
 
-    def commands(self, body: Body, climb: float = 0.0) -> Dict[str, float]:
+    def commands(self, body: Body, climb: float = 0.0) -> dict[str, float]:
         """The thrust of every rotor: torque = inertia · (wanted - rate) / time, shared among the four."""
         numbers = self._numbers
         total, rates = self.thrust_and_rates(body, climb)
@@ -130,14 +131,14 @@ class LevelMotors(LevelRates):
             for axis, rate, now in zip("xyz", rates, gyro)
         ]
         arm, reaction = 4.0 * numbers["rotor_offset"], 4.0 * numbers["torque_per_thrust"]
-        shares: Dict[str, float] = {}
+        shares: dict[str, float] = {}
         for name, (roll, pitch) in zip(self.outputs, self.signs):
             yaw = numbers[f"yaw_sign_{name.partition('_')[2]}"]
             shares[name] = total / 4.0 + roll * torque[0] / arm + pitch * torque[1] / arm + yaw * torque[2] / reaction
         return self.within(shares)
 
 
-KINDS: Dict[str, Type[Law]] = {"constant": Constant, "level_rates": LevelRates, "level_motors": LevelMotors}
+KINDS: dict[str, type[Law]] = {"constant": Constant, "level_rates": LevelRates, "level_motors": LevelMotors}
 
 
 def fallback_of(contract: Contract) -> Law:
@@ -158,7 +159,7 @@ def within(port: Port, value: float) -> float:
     return min(max(value, low), high)
 
 
-def rotation(attitude: Vector) -> Tuple[Tuple[float, float, float], ...]:
+def rotation(attitude: Vector) -> tuple[tuple[float, float, float], ...]:
     """The rotation matrix (rows) of a unit quaternion wxyz, from body to world."""
     w, x, y, z = attitude
     return (
@@ -168,7 +169,7 @@ def rotation(attitude: Vector) -> Tuple[Tuple[float, float, float], ...]:
     )
 
 
-def _leaning(velocity: Optional[Vector]) -> Tuple[float, float, float]:
+def _leaning(velocity: Vector | None) -> tuple[float, float, float]:
     """The unit vector straight up, leaning against a drift (m/s)."""
     if velocity is None:
         return 0.0, 0.0, 1.0

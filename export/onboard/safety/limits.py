@@ -17,7 +17,7 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union, cast
+from typing import Any, Dict, Mapping, cast
 
 from ..contract import Contract
 from ..errors import UserError, did_you_mean
@@ -31,18 +31,18 @@ class Limits:
     """All numbers of the safety net; None is no limit. Angles in rad, times in s, positions in the world frame."""
 
     # The envelope: what the policy was trained in. A bundle gives these, a file may only narrow them.
-    max_tilt_rad: Optional[float] = None  # between body z and the vertical
-    max_roll_rate_rad_s: Optional[float] = None
-    max_pitch_rate_rad_s: Optional[float] = None
-    max_yaw_rate_rad_s: Optional[float] = None
-    max_speed_m_s: Optional[float] = None
-    min_x_m: Optional[float] = None  # the geofence
-    max_x_m: Optional[float] = None
-    min_y_m: Optional[float] = None
-    max_y_m: Optional[float] = None
-    min_z_m: Optional[float] = None
-    max_z_m: Optional[float] = None
-    max_saturation_s: Optional[float] = None  # that a command may lie at its limit without a break
+    max_tilt_rad: float | None = None  # between body z and the vertical
+    max_roll_rate_rad_s: float | None = None
+    max_pitch_rate_rad_s: float | None = None
+    max_yaw_rate_rad_s: float | None = None
+    max_speed_m_s: float | None = None
+    min_x_m: float | None = None  # the geofence
+    max_x_m: float | None = None
+    min_y_m: float | None = None
+    max_y_m: float | None = None
+    min_z_m: float | None = None
+    max_z_m: float | None = None
+    max_saturation_s: float | None = None  # that a command may lie at its limit without a break
 
     # The loop. Times in control periods, since what is late is so by the policy's clock.
     max_age_s: Mapping[str, float] = field(default_factory=dict)  # by measurement, or `default`: two control periods
@@ -84,7 +84,7 @@ class Limits:
             raise ValueError(f"deadline={self.deadline} must be a part of the control period, from 0 to 1")
 
     @staticmethod
-    def of(contract: Contract, given: Optional[Mapping[str, Any]] = None) -> Limits:
+    def of(contract: Contract, given: Mapping[str, Any] | None = None) -> Limits:
         """The limits of a bundle, narrowed by those `given`; UserError for what is unknown, wrong or wider."""
         try:
             own = Limits(**_known(contract.limits, "the bundle's limits"))
@@ -94,21 +94,22 @@ class Limits:
         measured = {port.name for port in contract.inputs} | {DEFAULT_AGE}
         for name in limits.max_age_s:
             if name not in measured:
-                raise UserError(f"limits: max_age_s has '{name}', which is not measured; {did_you_mean(name, measured)}")
+                hint = did_you_mean(name, measured)
+                raise UserError(f"limits: max_age_s has '{name}', which is not measured; {hint}")
         for name in ENVELOPE:
             before, now = getattr(own, name), getattr(limits, name)
             if before is None:
                 continue
             if now is None or (now > before if name.startswith("max_") else now < before):
                 raise UserError(
-                    f"limits: {name}={now} is wider than the {before:g} that the policy was trained in; a file can only "
-                    "narrow what the bundle says"
+                    f"limits: {name}={now} is wider than the {before:g} that the policy was trained in; a file can "
+                    "only narrow what the bundle says"
                 )
         return limits
 
-    def watched(self) -> Dict[str, List[str]]:
+    def watched(self) -> dict[str, list[str]]:
         """Measurements that must be known to keep these limits, with the limits that need each."""
-        needs: Dict[str, List[str]] = {}
+        needs: dict[str, list[str]] = {}
         for name in ENVELOPE:
             if getattr(self, name) is not None and name in WATCHES:
                 needs.setdefault(WATCHES[name], []).append(name)
@@ -119,7 +120,7 @@ class Limits:
         return self.max_age_s.get(measurement, self.max_age_s.get(DEFAULT_AGE, 2.0 * period))
 
     @property
-    def fence(self) -> Tuple[Tuple[int, float, float, str], ...]:
+    def fence(self) -> tuple[tuple[int, float, float, str], ...]:
         """The geofence: axis, lowest, highest, and the axis' name, for every axis that has a limit."""
         sides = [(getattr(self, f"min_{axis}_m"), getattr(self, f"max_{axis}_m")) for axis in AXES]
         return tuple(
@@ -129,7 +130,7 @@ class Limits:
         )
 
 
-WATCHES: Dict[str, str] = {
+WATCHES: dict[str, str] = {
     "max_tilt_rad": "attitude",
     "max_roll_rate_rad_s": "gyro",
     "max_pitch_rate_rad_s": "gyro",
@@ -139,11 +140,11 @@ WATCHES: Dict[str, str] = {
 }
 """The measurement that each limit is about."""
 
-ENVELOPE: Tuple[str, ...] = (*WATCHES, "max_saturation_s")
+ENVELOPE: tuple[str, ...] = (*WATCHES, "max_saturation_s")
 """Limits that a bundle gives and a file may only narrow."""
 
 
-def read_limits(path: Union[str, Path]) -> Dict[str, Any]:
+def read_limits(path: str | Path) -> dict[str, Any]:
     """The content of a YAML file of limits; UserError where it cannot be read or is no map."""
     import yaml  # a run without a file need not wait for it
 
@@ -160,7 +161,7 @@ def read_limits(path: Union[str, Path]) -> Dict[str, Any]:
     return cast(Dict[str, Any], content)
 
 
-def _known(given: Mapping[str, Any], where: str) -> Dict[str, Any]:
+def _known(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     names = [item.name for item in dataclasses.fields(Limits)]
     for name in given:
         if name not in names:

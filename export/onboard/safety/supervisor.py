@@ -12,7 +12,7 @@ numbers: it has no clock and never waits, and the same object flies a vehicle an
 from __future__ import annotations
 
 import math
-from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional
+from typing import Callable, Iterable, Mapping, NamedTuple
 
 from ..contract import Contract
 from ..errors import UserError
@@ -35,6 +35,7 @@ class Change(NamedTuple):
     time: float
     before: State
     after: State
+    code: str  # of the fault, or the name of the event
     why: str
 
 
@@ -44,7 +45,7 @@ class Supervisor:
     def __init__(
         self,
         contract: Contract,
-        limits: Optional[Limits] = None,
+        limits: Limits | None = None,
         *,
         flies_itself: bool = False,
         start: State = State.STANDBY,
@@ -60,20 +61,20 @@ class Supervisor:
         self._envelope = Envelope(self.limits)
         self._saturation = Saturation(contract.outputs, self.limits.max_saturation_s)
         self.state = start
-        self.changes: List[Change] = []
-        self.fault: Optional[Fault] = None  # of this tick
+        self.changes: list[Change] = []
+        self.fault: Fault | None = None  # of this tick
         self.policy_begins = start is State.POLICY  # whether the policy is to forget what was
         self._body = Body()
         self._status = Status(heard=0.0)
         self._requests = NOTHING_ASKED
-        self._entered: Optional[float] = None
-        self._engaged: Optional[float] = None  # since when the vehicle has followed
+        self._entered: float | None = None
+        self._engaged: float | None = None  # since when the vehicle has followed
         self._was_armed = start is State.POLICY
-        self._last_tick: Optional[float] = None
+        self._last_tick: float | None = None
         self._missed = 0
-        self._sent: Dict[str, float] = {}
-        self._height: Optional[float] = None  # that the hover law keeps
-        self._happened: Dict[Event, Callable[[float], bool]] = {
+        self._sent: dict[str, float] = {}
+        self._height: float | None = None  # that the hover law keeps
+        self._happened: dict[Event, Callable[[float], bool]] = {
             Event.PILOT: self._pilot,
             Event.DISARMED: self._disarmed,
             Event.FAULT: self._fault,
@@ -107,7 +108,7 @@ class Supervisor:
         self._step(now)
         return self.state in _WITH_POLICY
 
-    def end_tick(self, now: float, answer: Optional[Mapping[str, float]]) -> Setpoint:
+    def end_tick(self, now: float, answer: Mapping[str, float] | None) -> Setpoint:
         """What the vehicle is told, from the policy's commands, or None where there are none in time."""
         if self.state not in _WITH_POLICY:
             return self._setpoint(self._hover(now))
@@ -122,7 +123,7 @@ class Supervisor:
             commands = {name: hover[name] + share * (commands[name] - hover[name]) for name in hover}
         return self._setpoint(commands)
 
-    def _judged(self, now: float, answer: Optional[Mapping[str, float]]) -> Dict[str, float]:
+    def _judged(self, now: float, answer: Mapping[str, float] | None) -> dict[str, float]:
         """The policy's commands; sets the fault where there are none or bad ones."""
         if answer is None:
             self._missed += 1
@@ -130,7 +131,7 @@ class Supervisor:
                 self.fault = Fault("deadline", f"the policy missed {self._missed} deadlines in a row")
             return self._sent or self._hover(now)  # for once, as before
         self._missed = 0
-        commands: Dict[str, float] = {}
+        commands: dict[str, float] = {}
         for port in self._ports:
             value = answer.get(port.name, math.nan)
             if not math.isfinite(value):
@@ -144,7 +145,7 @@ class Supervisor:
             self.fault = self._saturation.fault(commands, now)
         return commands
 
-    def _look(self, now: float) -> Optional[Fault]:
+    def _look(self, now: float) -> Fault | None:
         """The first thing that is wrong, apart from the policy's answer."""
         late = 2.5 * self.contract.control_period
         if self._last_tick is not None and now - self._last_tick > late and self.state in _WITH_POLICY:
@@ -163,8 +164,10 @@ class Supervisor:
         """Go to the next state if an event of this one happened; one step in one call."""
         for row in ROWS[self.state]:
             if self._happened[row.event](now):
-                why = self.fault.text if self.fault is not None and row.event in _FAULTS else row.event.value
-                self.changes.append(Change(now, self.state, row.to, why))
+                code, why = row.event.name.lower(), row.event.value
+                if self.fault is not None and row.event in _FAULTS:
+                    code, why = self.fault
+                self.changes.append(Change(now, self.state, row.to, code, why))
                 self._enter(row.to, now)
                 return
 
@@ -176,7 +179,7 @@ class Supervisor:
             self._height = None if self._body.position is None else self._body.position[2]
         self.state, self._entered = state, now
 
-    def _hover(self, now: float) -> Dict[str, float]:
+    def _hover(self, now: float) -> dict[str, float]:
         """What the law says in this state: stay, go up, go down."""
         limits = self.limits
         climb = 0.0

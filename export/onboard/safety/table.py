@@ -7,7 +7,7 @@ There is no other way from one state to another. `docs/safety.md` shows this tab
 from __future__ import annotations
 
 from enum import Enum
-from typing import Dict, NamedTuple, Tuple
+from typing import NamedTuple
 
 from ..vehicle import Order
 
@@ -53,7 +53,7 @@ class Transition(NamedTuple):
     to: State
 
 
-TRANSITIONS: Tuple[Transition, ...] = (
+TRANSITIONS: tuple[Transition, ...] = (
     Transition(State.STANDBY, Event.LAUNCH, State.LAUNCH),
     Transition(State.STANDBY, Event.AIRBORNE, State.READY),
     Transition(State.LAUNCH, Event.PILOT, State.STANDBY),
@@ -90,11 +90,11 @@ TRANSITIONS: Tuple[Transition, ...] = (
     Transition(State.DESCEND, Event.BLIND, State.LANDED),
 )
 
-ROWS: Dict[State, Tuple[Transition, ...]] = {
+ROWS: dict[State, tuple[Transition, ...]] = {
     state: tuple(row for row in TRANSITIONS if row.state is state) for state in State
 }
 
-ORDERS: Dict[State, Order] = {
+ORDERS: dict[State, Order] = {
     State.STANDBY: Order.OWN,
     State.LAUNCH: Order.LAUNCH,
     State.READY: Order.COMMAND,

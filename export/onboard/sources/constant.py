@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import List, Tuple, Union
+from typing import Tuple, Union
 
 from ..contract import Contract
 from ..errors import UserError, did_you_mean
@@ -25,11 +25,13 @@ class ConstantSource(Source):
         sizes = {port.name: port.size for port in contract.inputs}
         for name, values in self._values.items():
             if name not in sizes:
-                raise UserError(f"source.constant.{name}: the policy takes no such measurement; {did_you_mean(name, sizes)}")
+                raise UserError(
+                    f"source.constant.{name}: the policy takes no such measurement; {did_you_mean(name, sizes)}"
+                )
             if len(values) != sizes[name]:
                 raise UserError(f"source.constant.{name} has {len(values)} numbers; the policy takes {sizes[name]}")
 
-    def poll(self) -> List[Sample]:
+    def poll(self) -> list[Sample]:
         """All of them."""
         stamp = time.monotonic()
         return [Sample(name, values, stamp) for name, values in self._values.items()]

@@ -12,7 +12,6 @@ safety net, which must see it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import List, Tuple
 
 from ..contract import Contract
 from ..vehicle import Sample
@@ -21,15 +20,15 @@ from ..vehicle import Sample
 class Source(ABC):
     """Something that delivers measurements by the names of the contract, in its units and frames."""
 
-    provides: Tuple[str, ...] = ()
+    provides: tuple[str, ...] = ()
     """Names of the measurements that it can deliver."""
 
-    def open(self, contract: Contract) -> None:
+    def open(self, contract: Contract) -> None:  # noqa: B027, not every source has something to open
         """Connect; UserError with what is wrong where that is impossible. The policy's contract says what is wanted."""
 
     @abstractmethod
-    def poll(self) -> List[Sample]:
+    def poll(self) -> list[Sample]:
         """Everything that arrived since the last call, oldest first; never waits."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027, nor to close
         """Let go of whatever was opened."""

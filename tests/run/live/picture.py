@@ -9,13 +9,13 @@ import threading
 import time
 from pathlib import Path
 
-from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo.run import folder as folders
 from robo_ppo.run.evaluate import OnnxPilot
 from robo_ppo.run.live.page import Page
 from robo_ppo.run.live.player import Player
 from robo_ppo.run.live.server import serve
 from robo_ppo.run.live.session import Session
+from robo_ppo_onboard.bundle import read_bundle
 from tests.run.live.browsing import Browser, find_chromium, wait_for
 
 SIZE = (1440, 900)

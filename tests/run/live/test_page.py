@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo.run import palette
 from robo_ppo.run.evaluate import OnnxPilot
 from robo_ppo.run.live.page import Page
@@ -18,6 +17,7 @@ from robo_ppo.run.live.replay import replay
 from robo_ppo.run.live.replay_page import ReplayPage
 from robo_ppo.run.live.server import serve
 from robo_ppo.run.live.session import Session
+from robo_ppo_onboard.bundle import read_bundle
 from tests.run.by_hand import hover_config, make_run
 from tests.run.live.browsing import Browser, Tab, find_chromium, wait_for
 from tests.run.live.steered import SteeredHover

@@ -1,0 +1,145 @@
+"""The onboard controller: sources and a link, the policy in its worker, the safety net, in one loop with a clock.
+
+    controller = Controller(policy, link, sources, limits=limits, operator=Terminal(), log=log)
+    controller.run()
+
+Each tick, at the contract's period: what arrived → supervisor → the policy is asked → its answer, or none by the
+deadline → supervisor → the link. The setpoint leaves in every tick, whatever the policy does. If the process stands
+still, the grid of ticks stays where it is: what was missed is skipped, not made up for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Callable, Sequence
+
+from .clock import Clock, WallClock
+from .comparison import Comparison
+from .errors import UserError
+from .links.link import Link
+from .operator import Operator
+from .runtime import Policy
+from .safety.checks import BODY, Fault, Inbox
+from .safety.limits import Limits
+from .safety.supervisor import Supervisor
+from .safety.table import State
+from .sources.source import Source
+from .vehicle import Setpoint, Status
+from .verify import verify_policy
+from .worker import Answer, Infer, Pilot, Worker
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What happened in one tick; `late` (s) is how long after its time it began."""
+
+    time: float
+    late: float
+    state: State
+    fault: Fault | None
+    status: Status
+    inbox: Inbox
+    answer: Answer | None
+    setpoint: Setpoint
+
+
+Watcher = Callable[[Tick], object]
+
+
+class Controller:
+    """Flies one vehicle from the ground, or from the air, until it stands on the ground again or is told to stop."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        link: Link,
+        sources: Sequence[Source],
+        *,
+        operator: Operator,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+        watchers: Sequence[Watcher] = (),
+        start: State = State.STANDBY,
+        infer: Infer | None = None,
+    ) -> None:
+        """`infer` stands in for the policy's own inference, to test what happens when that goes wrong."""
+        self.contract = policy.contract
+        self.limits = limits or Limits.of(self.contract)
+        self.supervisor = Supervisor(self.contract, self.limits, flies_itself=link.flies_itself, start=start)
+        self.comparison = Comparison(self.contract)
+        self._policy, self._link, self._sources = policy, link, tuple(sources)
+        self._operator, self._watchers = operator, list(watchers)
+        self._clock = clock or link.clock() or WallClock()
+        self._worker = Worker(Pilot(policy, infer))
+        self._check_names()
+
+    def run(self, stop: Callable[[Tick], bool] = lambda tick: tick.state is State.LANDED) -> Tick:
+        """Tick until `stop` says so, or Ctrl-C; the last tick. The link and the sources must be open."""
+        period = self.contract.control_period
+        due = self._clock.now()
+        while True:
+            self._clock.sleep_until(due)
+            now = self._clock.now()
+            tick = self.tick(now, now - due)
+            if stop(tick):
+                return tick
+            # The next point of the grid that has not passed yet.
+            due += period * max(1, math.ceil((self._clock.now() - due) / period - 1e-9))
+
+    def tick(self, now: float, late: float = 0.0) -> Tick:
+        """One control step at a time (s) of the clock."""
+        supervisor, link = self.supervisor, self._link
+        samples = [sample for source in self._sources for sample in source.poll()]
+        status = link.status(now)
+        answer: Answer | None = None
+        if supervisor.begin_tick(now, samples, status, self._operator.requests(now, supervisor)):
+            self._worker.ask(supervisor.inbox.measured(), begins=supervisor.policy_begins)
+            supervisor.policy_begins = False
+            deadline = now - late + self.limits.deadline * self.contract.control_period
+            patience = None if self._clock.waits_for_the_policy else max(0.0, deadline - self._clock.now())
+            answer = self._worker.answer(patience)
+        setpoint = supervisor.end_tick(now, None if answer is None else answer.commands)
+        link.send(setpoint, now)
+        tick = Tick(now, late, supervisor.state, supervisor.fault, status, supervisor.inbox, answer, setpoint)
+        self.comparison.add(now, supervisor.inbox)
+        for watch in self._watchers:
+            watch(tick)
+        return tick
+
+    def add_watcher(self, watch: Watcher) -> None:
+        """Show every tick to one more."""
+        self._watchers.append(watch)
+
+    def warm_up(self) -> None:
+        """Run the golden sequence: proof that the policy does here what was trained, and the first calls are slow."""
+        verification = verify_policy(self._policy)
+        if not verification.passed:
+            raise UserError(
+                f"the policy does not do here what was trained: its golden sequence is off by "
+                f"{verification.max_error:.1e}; another version of onnxruntime may be the reason"
+            )
+
+    def _check_names(self) -> None:
+        """Refuse to begin where a measurement has no source, by its name."""
+        provided = {name for source in self._sources for name in source.provides}
+        watched = self.limits.watched()
+        for name in self.supervisor.inbox.needed:
+            if name in provided:
+                continue
+            port = next((port for port in self.contract.inputs if port.name == name), None)
+            numbers = BODY.get(name, 1) if port is None else port.size
+            unit = "" if port is None else f", in {port.unit}{f', {port.frame}' if port.frame else ''}"
+            why = f"the limit {watched[name][0]}" if port is None else "the policy"
+            known = ", ".join(sorted(provided)) or "nothing"
+            raise UserError(
+                f"no source provides '{name}' ({numbers} numbers{unit}), which {why} needs; provided: {known}"
+            )
+
+
+def names_of(port_name: str, size: int, is_rotation: bool) -> tuple[str, ...]:
+    """Names of a measurement's numbers: position.x, attitude.w, ranges.7."""
+    if size == 1:
+        return (port_name,)
+    letters = "wxyz" if is_rotation else "xyz" if size == 3 else ""
+    return tuple(f"{port_name}.{letters[i] if letters else i}" for i in range(size))

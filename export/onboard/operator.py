@@ -1,0 +1,79 @@
+"""Who asks for the flight's phases: a person at the terminal, or a plan.
+
+A person types `launch`, `engage`, `release` or `land` and Enter. A `Plan` launches, engages and lands by itself; each
+request is repeated until it has had its effect or the phase has passed.
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Callable
+
+from .vehicle import Requests
+
+if TYPE_CHECKING:
+    from .safety.supervisor import Supervisor
+
+WORDS = ("launch", "engage", "release", "land")
+
+
+class Operator(ABC):
+    """Asks for what shall happen next."""
+
+    @abstractmethod
+    def requests(self, now: float, supervisor: Supervisor) -> Requests:
+        """What is asked for in this tick."""
+
+
+class Plan(Operator):
+    """Launch (where asked to), let the policy fly as soon as it may, land after some time with it."""
+
+    def __init__(self, *, launch: bool = True, engage: bool = True, land_after: float | None = None) -> None:
+        self._launch, self._engage, self._land_after = launch, engage, land_after
+        self._engaged: float | None = None
+        self._had = False  # the policy has flown: after a release or a fault it is not asked for again
+
+    def requests(self, now: float, supervisor: Supervisor) -> Requests:
+        """By the supervisor's state."""
+        from .safety.table import State
+
+        state = supervisor.state
+        if state is State.POLICY and self._engaged is None:
+            self._engaged, self._had = now, True
+        flown = 0.0 if self._engaged is None else now - self._engaged
+        return Requests(
+            launch=self._launch and state is State.STANDBY and not self._had,
+            engage=self._engage and state is State.READY and not self._had,
+            land=self._land_after is not None and self._had and flown >= self._land_after,
+        )
+
+
+class Terminal(Operator):
+    """Reads words from the standard input, without ever waiting for them."""
+
+    def __init__(self, say: Callable[[str], object]) -> None:
+        """`say` shows a line without ever waiting."""
+        self._say = say
+        self._words: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._read, name="terminal", daemon=True).start()
+
+    def requests(self, now: float, supervisor: Supervisor) -> Requests:
+        """The next word, if there is one."""
+        try:
+            word = self._words.get_nowait()
+        except queue.Empty:
+            return Requests()
+        if word == "launch" and supervisor.why_no_launch():
+            self._say(f"no launch: {supervisor.why_no_launch()}")
+        return Requests(**{word: True})
+
+    def _read(self) -> None:
+        for line in sys.stdin:
+            word = line.strip().lower()
+            if word in WORDS:
+                self._words.put(word)
+            elif word:
+                self._say(f"'{word}'? Say {', '.join(WORDS)}; Ctrl-C ends")
