@@ -24,6 +24,7 @@ LINKS = {
 }
 SOURCES = {
     "constant": ("sources.constant", "ConstantSource"),
+    "mavlink": ("sources.mavlink", "MavlinkSource"),
     "mocap": ("sources.mocap", "MocapSource"),
 }
 LINK_AS_SOURCE = "link"

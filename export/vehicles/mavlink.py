@@ -130,23 +130,22 @@ class MavlinkVehicle:
     def _run_in_lockstep(self) -> None:
         while self.now < self.settings.seconds:
             self._tell()
-            told = time.monotonic()
-            while self.wire.answered != round(1e3 * self.now):
+            told, now = time.monotonic(), self.now
+            while self.now == now and self.wire.answered != round(1e3 * now):
                 self.wire.wait(0.05)
                 self._listen()
                 if time.monotonic() - told > AGAIN:
                     told = time.monotonic()
-                    self._slow_at = -math.inf
                     self._tell()
-            self._step()
+            if self.now == now:  # else another episode began
+                self._step()
 
     def _step(self) -> None:
         thrust, rates = self.autopilot.tick(self.flight.state, self.flight.on_ground, self.now)
         if self.autopilot.mode == "offboard" and self.autopilot.armed and not self.flight.on_ground:
             self.flight.judge()
         self.flight.step(thrust, rates)
-        self._steps += 1
-        self.now = self._steps * self.flight.period
+        self._go_on()
         if self.recording is not None:
             self.recording.add(self.now, self.autopilot.mode, self.autopilot.armed)
         if self.flight.outcome is not None and self._decided != self.flight.episode:
@@ -165,6 +164,11 @@ class MavlinkVehicle:
         self.flight.begin(episode, in_the_air=in_the_air)
         self.autopilot.begin(self.now, in_the_air=in_the_air)
         self._decided = self._slow_at = -math.inf
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._steps += 1
+        self.now = self._steps * self.flight.period
 
     def _tell(self) -> None:
         lockstep = self.settings.lockstep

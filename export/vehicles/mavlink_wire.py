@@ -88,7 +88,7 @@ class Wire:
     def tell_health(self, flight: Flight, autopilot: Autopilot, now: float) -> None:
         """Battery, and whether it stands."""
         left = self.faults.amount if self.faults.is_on("battery", now) else 0.9
-        sensors = 0b1_1010_0000_0100_1111  # gyro, accelerometer, magnetometer, pressure, position and attitude control
+        sensors = 1 << 28 | 0b1_1010_0000_0100_1111  # checks before arming, gyro, accelerometer, …, position control
         self.send(
             self._mav.sys_status_encode(sensors, sensors, sensors, 200, 4000, -1, round(100 * left), 0, 0, 0, 0, 0, 0),
             now,

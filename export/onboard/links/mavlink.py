@@ -20,19 +20,21 @@ by a pilot or by a failsafe of its own, and is left alone until a new flight beg
 from __future__ import annotations
 
 import math
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Mapping, Sequence
 
+from ..clock import Clock
 from ..contract import Contract, Port
 from ..errors import UserError
-from ..sources.mavlink import MavlinkSource
-from ..vehicle import Order, Setpoint, Status
+from ..sources.mavlink import ADDRESS, MavlinkSource
+from ..sources.source import Source
+from ..vehicle import Order, Sample, Setpoint, Status
 from .link import Link
 from .mavlink_autopilots import AUTOPILOTS, PX4, THRUST_IS_THRUST, Autopilot, Parameter
+from .mavlink_clock import LockstepClock
 from .mavlink_connection import SYSTEM, Connection
 from .mavlink_frames import swapped_body, swapped_world, swapped_yaw
 from .mavlink_parameters import parse_parameters, set_parameters
 
-ADDRESS = "udpin:0.0.0.0:14540"
 ASK_AGAIN = 0.4  # s
 
 RATES = ("collective_thrust", "roll_rate", "pitch_rate", "yaw_rate")
@@ -44,13 +46,15 @@ ONLY_RATES = 0b1000_0000  # attitude is to be ignored
 ONLY_VELOCITY = 0b0101_1100_0111  # position, acceleration and yaw are to be ignored
 ONLY_POSITION = 0b1001_1111_1000  # velocity, acceleration and yaw rate are to be ignored
 LOCAL_NED = 1  # MAV_FRAME
+PREARM_CHECK = 1 << 28  # MAV_SYS_STATUS_PREARM_CHECK
 
 
-class MavlinkLink(Link):
-    """A PX4 or ArduPilot vehicle, and `source`, which measures through the same connection."""
+class MavlinkLink(Link, Source):
+    """A PX4 or ArduPilot vehicle, which also tells its state (`robo_ppo_onboard.sources.mavlink`)."""
 
     commands = (RATES, VELOCITY, POSITION)
     flies_itself = True
+    provides = MavlinkSource.provides
 
     def __init__(
         self,
@@ -62,22 +66,34 @@ class MavlinkLink(Link):
         throttle: str = "",
         takeoff_height: float = 1.2,
         parameters: str = "",
+        position: str = "LOCAL_POSITION_NED",
+        velocity: str = "LOCAL_POSITION_NED",
+        attitude: str = "ATTITUDE_QUATERNION",
+        gyro: str = "ATTITUDE_QUATERNION",
+        lockstep: bool = False,
     ) -> None:
-        """Settings of the command line (`link.address=…`); `wait` (s) is for the vehicle's first heartbeat.
+        """Settings of the command line (`link.address=…`).
 
-        `throttle` replaces the bundle's thrust map by one's own calibration: `0:0.06,0.42:0.5,0.8:1` (N:part of full).
-        `parameters` replaces values of the failsafe by one's own: `COM_OBL_RC_ACT=5,NAV_RCL_ACT=2`.
+        `wait` (s) is for the vehicle's first heartbeat. `throttle` replaces the bundle's thrust map by one's own
+        calibration: `0:0.06,0.42:0.5,0.8:1` (N:part of full). `parameters` replaces values of the failsafe by one's
+        own: `COM_OBL_RC_ACT=5,NAV_RCL_ACT=2`. `position` to `gyro` name the messages that measurements come from.
+        `lockstep` takes the time from a simulated vehicle that waits for every setpoint.
         """
         self.connection = Connection(address, system=system, baud=baud, wait=wait)
+        self._state = MavlinkSource(
+            position=position, velocity=velocity, attitude=attitude, gyro=gyro, connection=self.connection
+        )
+        self._clock = LockstepClock(self.connection) if lockstep else None
         self._own_throttle = parse_throttle(throttle)
         self._own_parameters = parse_parameters(parameters)
         self._takeoff_height = takeoff_height
-        self._throttle: Sequence[Tuple[float, float]] = ()
+        self._throttle: Sequence[tuple[float, float]] = ()
         self._kind = RATES
         self._pilot: Autopilot = PX4
-        self._custom_mode, self._armed, self._beats = -1, False, 0
-        self._battery: Optional[float] = None
-        self._flying: Optional[bool] = None
+        self._custom_mode, self._armed = -1, False
+        self._battery: float | None = None
+        self._flying: bool | None = None
+        self._ready: bool | None = None
         self._heard, self._seen = -math.inf, 0
         self._order = Order.OWN
         self._mode_before = ""  # in which the vehicle was when the order came
@@ -87,15 +103,11 @@ class MavlinkLink(Link):
         self._boot_ms = 0
         for kind, handler in (
             ("HEARTBEAT", self._take_heartbeat),
-            ("SYS_STATUS", self._take_battery),
+            ("SYS_STATUS", self._take_health),
             ("EXTENDED_SYS_STATE", self._take_landed),
             ("SYSTEM_TIME", self._take_time),
         ):
             self.connection.on(kind, handler)
-
-    def source(self, **settings: str) -> MavlinkSource:
-        """What measures through this link's connection."""
-        return MavlinkSource(connection=self.connection, **settings)
 
     def open(self, contract: Contract) -> None:
         """Connect; refuses what the vehicle cannot be told, and an autopilot that is not known."""
@@ -115,12 +127,11 @@ class MavlinkLink(Link):
             self.connection.close()
             raise UserError(f"the vehicle's autopilot is MAV_AUTOPILOT {number}; PX4 (12) and ArduPilot (3) are known")
         self._pilot = AUTOPILOTS[number]
-        if not self.connection.wait_until(lambda: self._beats > 0, 3.0):
-            raise UserError("the vehicle's heartbeat stopped")
+        self._state.open(contract)
         for message in (1, 245):  # SYS_STATUS, EXTENDED_SYS_STATE
             self.connection.ask(511, message, 200_000.0, seconds=0.3, times=2)  # MAV_CMD_SET_MESSAGE_INTERVAL, 5 Hz
 
-    def prepare(self) -> List[str]:
+    def prepare(self) -> list[str]:
         """Set and check the failsafe, and how high a take-off goes."""
         wanted = list(self._pilot.failsafe)
         if self._pilot is PX4:
@@ -128,6 +139,14 @@ class MavlinkLink(Link):
         elif self._kind is RATES:
             wanted.append(THRUST_IS_THRUST)
         return set_parameters(self.connection, self._pilot, wanted, self._own_parameters)
+
+    def poll(self) -> list[Sample]:
+        """What the vehicle measured."""
+        return self._state.poll()
+
+    def clock(self) -> Clock | None:
+        """The vehicle's time, in lockstep."""
+        return self._clock
 
     def status(self, now: float) -> Status:
         """As the vehicle's last messages say."""
@@ -140,6 +159,7 @@ class MavlinkLink(Link):
             armed=self._armed,
             in_control=self._obeys(),
             pilot=self._taken,
+            ready=self._ready,
             flying=self._flying,
             battery=self._battery,
             mode=self.mode,
@@ -174,7 +194,7 @@ class MavlinkLink(Link):
             self._taken = self._taken or self.mode not in self._modes()
         self._settled = self._settled or self._is_settled()
 
-    def _modes(self) -> Tuple[str, ...]:
+    def _modes(self) -> tuple[str, ...]:
         """Modes in which the vehicle does what the order says: a fallback's numbers count until it has its own mode."""
         pilot = self._pilot
         return {
@@ -244,11 +264,13 @@ class MavlinkLink(Link):
             )
 
     def _take_heartbeat(self, message: Any) -> None:
-        self._custom_mode, self._beats = message.custom_mode, self._beats + 1
+        self._custom_mode = message.custom_mode
         self._armed = bool(message.base_mode & 0x80)  # MAV_MODE_FLAG_SAFETY_ARMED
 
-    def _take_battery(self, message: Any) -> None:
+    def _take_health(self, message: Any) -> None:
         self._battery = None if message.battery_remaining < 0 else message.battery_remaining / 100.0
+        checks = message.onboard_control_sensors_enabled & PREARM_CHECK
+        self._ready = bool(message.onboard_control_sensors_health & PREARM_CHECK) if checks else None
 
     def _take_landed(self, message: Any) -> None:
         self._flying = {1: False, 2: True, 3: True, 4: True}.get(message.landed_state)  # MAV_LANDED_STATE
@@ -257,7 +279,7 @@ class MavlinkLink(Link):
         self._boot_ms = message.time_boot_ms
 
 
-def interpolated(points: Sequence[Tuple[float, float]], value: float) -> float:
+def interpolated(points: Sequence[tuple[float, float]], value: float) -> float:
     """Linear between points (x, y) in the order of x, constant beyond them."""
     if value <= points[0][0]:
         return points[0][1]
@@ -267,9 +289,9 @@ def interpolated(points: Sequence[Tuple[float, float]], value: float) -> float:
     return points[-1][1]
 
 
-def parse_throttle(text: str) -> Tuple[Tuple[float, float], ...]:
+def parse_throttle(text: str) -> tuple[tuple[float, float], ...]:
     """Points (N, part of full throttle) from `0:0.06,0.42:0.5,0.8:1`; UserError for anything else."""
-    points: List[Tuple[float, float]] = []
+    points: list[tuple[float, float]] = []
     try:
         for pair in filter(None, text.split(",")):
             force, part = pair.split(":")
@@ -281,7 +303,7 @@ def parse_throttle(text: str) -> Tuple[Tuple[float, float], ...]:
     return tuple(points)
 
 
-def _throttle_of(outputs: Sequence[Port]) -> Sequence[Tuple[float, float]]:
+def _throttle_of(outputs: Sequence[Port]) -> Sequence[tuple[float, float]]:
     thrust = next(port for port in outputs if port.name == RATES[0])
     if thrust.throttle is None:
         raise UserError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Mapping, Tuple
+from typing import Mapping
 
 REAL32, INT32 = 9, 6  # MAV_PARAM_TYPE
 
@@ -20,7 +20,7 @@ class Parameter:
     With `bits`, the value's bits must be set, whatever others are; with `own_system` it is this controller's number.
     """
 
-    names: Tuple[str, ...]
+    names: tuple[str, ...]
     value: float
     why: str
     is_integer: bool = True
@@ -38,16 +38,16 @@ class Autopilot:
     hold: str
     land: str
     takeoff: str
-    launched: Tuple[str, ...]  # modes in which it may be while it takes off, and when it has
+    launched: tuple[str, ...]  # modes in which it may be while it takes off, and when it has
     takes_setpoints_always: bool  # whether they may be streamed in every mode without being obeyed
     integers_bytewise: bool  # whether an integer parameter travels as its bytes, not as a float of its value
-    failsafe: Tuple[Parameter, ...]
+    failsafe: tuple[Parameter, ...]
 
     def mode(self, custom_mode: int) -> str:
         """A mode in words."""
         return self.modes.get(custom_mode, f"mode {custom_mode}")
 
-    def numbers(self, mode: str) -> Tuple[float, float]:
+    def numbers(self, mode: str) -> tuple[float, float]:
         """Parameters 2 and 3 of MAV_CMD_DO_SET_MODE: PX4's main mode and its part, ArduPilot's number."""
         number = next(key for key, name in self.modes.items() if name == mode)
         return (float(number), 0.0) if number < _px4(1) else (float(number >> 16 & 0xFF), float(number >> 24))

@@ -7,8 +7,8 @@
     connection.mav.set_attitude_target_send(…)       # a sender of pymavlink's
 
 Addresses are pymavlink's: `udpin:0.0.0.0:14540` listens (where PX4's simulator sends to), `udpout:10.0.0.1:14550`
-calls, `tcp:127.0.0.1:5760` is ArduPilot's simulator, `/dev/ttyAMA0` a serial port. Only the first autopilot that is heard
-counts; what other systems send passes by, but for the goal that a ground station sends to this controller.
+calls, `tcp:127.0.0.1:5760` is ArduPilot's simulator, `/dev/ttyAMA0` a serial port. Only the first autopilot that is
+heard counts; what other systems send passes by, but for the goal that a ground station sends to this controller.
 
 pymavlink (LGPL-3) is not part of this package: `pip install 'robo-ppo-onboard[mavlink]'`.
 """
@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Generator, List, Optional, Tuple
+from typing import Any, Callable, Generator
 
 from ..errors import UserError
 
@@ -51,10 +51,10 @@ class Connection:
     ) -> None:
         self.address, self.system, self.component = address, system, component
         self._baud, self._wait = baud, wait
-        self._handlers: Dict[str, List[Handler]] = {}
+        self._handlers: dict[str, list[Handler]] = {}
         self._raw: Any = None
         self._last_beat = float("-inf")
-        self.vehicle: Optional[Tuple[int, int]] = None  # its system and component
+        self.vehicle: tuple[int, int] | None = None  # its system and component
         self.autopilot = 0  # MAV_AUTOPILOT
         self.heard = 0  # messages of the vehicle so far
 
@@ -64,7 +64,7 @@ class Connection:
         return self._raw.mav
 
     @property
-    def target(self) -> Tuple[int, int]:
+    def target(self) -> tuple[int, int]:
         """System and component of the vehicle."""
         return self.vehicle or (0, 0)
 
@@ -135,9 +135,9 @@ class Connection:
         filled = (*numbers, *(0.0,) * (7 - len(numbers)))
         self.mav.command_long_send(*self.target, number, 0, *filled)
 
-    def ask(self, number: int, *numbers: float, seconds: float = 0.5, times: int = 4) -> Optional[int]:
+    def ask(self, number: int, *numbers: float, seconds: float = 0.5, times: int = 4) -> int | None:
         """Send a command until it is answered; the answer (MAV_RESULT), or None where there was none."""
-        answers: List[int] = []
+        answers: list[int] = []
 
         def take(message: Any) -> None:
             if message.command == number and message.result != IN_PROGRESS:

@@ -6,7 +6,7 @@ set_parameters(connection, PX4, PX4.failsafe, {"COM_OBL_RC_ACT": 5.0})    # → 
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from ..errors import UserError, did_you_mean
 from .mavlink_autopilots import INT32, REAL32, Autopilot, Parameter
@@ -18,7 +18,7 @@ TIMES = 3
 
 def set_parameters(
     connection: Connection, pilot: Autopilot, wanted: Sequence[Parameter], own: Mapping[str, float]
-) -> List[str]:
+) -> list[str]:
     """Set parameters, `own` values instead of those wanted; what was set, a sentence each.
 
     UserError where the vehicle does not know one or does not take it.
@@ -30,7 +30,7 @@ def set_parameters(
     return [_set(connection, pilot, parameter, own) for parameter in wanted]
 
 
-def parse_parameters(text: str) -> Dict[str, float]:
+def parse_parameters(text: str) -> dict[str, float]:
     """Values by name from `NAME=1,OTHER=2`; UserError for anything else."""
     try:
         pairs = [pair.split("=") for pair in text.split(",") if pair]
@@ -64,7 +64,7 @@ def _value(connection: Connection, parameter: Parameter, before: float) -> float
     return float(int(before) | int(parameter.value)) if parameter.bits else parameter.value
 
 
-def _read(connection: Connection, pilot: Autopilot, name: str) -> Optional[float]:
+def _read(connection: Connection, pilot: Autopilot, name: str) -> float | None:
     def ask() -> None:
         connection.mav.param_request_read_send(*connection.target, name.encode(), -1)
 
@@ -75,7 +75,7 @@ def _read(connection: Connection, pilot: Autopilot, name: str) -> Optional[float
     return None
 
 
-def _write(connection: Connection, pilot: Autopilot, name: str, value: float, is_integer: bool) -> Optional[float]:
+def _write(connection: Connection, pilot: Autopilot, name: str, value: float, is_integer: bool) -> float | None:
     """Set a parameter; the value that the vehicle then has, if it answers."""
     kind = INT32 if is_integer else REAL32
 
@@ -85,8 +85,8 @@ def _write(connection: Connection, pilot: Autopilot, name: str, value: float, is
     return _exchange(connection, pilot, name, ask)
 
 
-def _exchange(connection: Connection, pilot: Autopilot, name: str, ask: Callable[[], None]) -> Optional[float]:
-    found: List[float] = []
+def _exchange(connection: Connection, pilot: Autopilot, name: str, ask: Callable[[], None]) -> float | None:
+    found: list[float] = []
 
     def take(message: Any) -> None:
         if message.param_id == name:

@@ -1,7 +1,7 @@
 """What a MAVLink vehicle measures: its estimate of where it is, its gyro, distances around it, and the goal.
 
-    source = MavlinkLink(address="udpin:0.0.0.0:14540").source(gyro="HIGHRES_IMU")     # through the link's connection
-    source = MavlinkSource(address="udpin:0.0.0.0:14540")                              # or through one of its own
+    python -m robo_ppo_onboard bundle=policy.onnx link=mavlink link.gyro=HIGHRES_IMU    # the link's own state
+    python -m robo_ppo_onboard bundle=policy.onnx link=… source=mavlink source.mavlink.address=udpin:0.0.0.0:14550
 
 | measurement        | from one of these messages, the first if not told otherwise                        |
 |--------------------|------------------------------------------------------------------------------------|
@@ -9,7 +9,7 @@
 | attitude           | ATTITUDE_QUATERNION, ATTITUDE, ODOMETRY                                            |
 | gyro               | ATTITUDE_QUATERNION (without its bias), HIGHRES_IMU (raw), ATTITUDE, ODOMETRY      |
 | ranges             | OBSTACLE_DISTANCE, on a grid of 1 cm                                               |
-| goal               | SET_POSITION_TARGET_LOCAL_NED that a ground station addresses to this controller   |
+| goal               | SET_POSITION_TARGET_LOCAL_NED that a ground station addresses to this controller|
 
 Everything is turned into the contract's frames (east-north-up, forward-left-up, wxyz). A stamp is the vehicle's own time
 since it booted; each message's samples are passed on as they come.
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Mapping, Sequence, Tuple
 
 from ..contract import Contract
 from ..errors import UserError, did_you_mean
@@ -82,17 +82,17 @@ class MavlinkSource(Source):
         velocity: str = "LOCAL_POSITION_NED",
         attitude: str = "ATTITUDE_QUATERNION",
         gyro: str = "ATTITUDE_QUATERNION",
-        connection: Optional[Connection] = None,
+        connection: Connection | None = None,
     ) -> None:
-        """Settings of the command line (`source.gyro=HIGHRES_IMU`); `connection` is a link's, to be shared."""
+        """Settings of the command line (`source.mavlink.gyro=HIGHRES_IMU`); `connection` is a link's, to be shared."""
         self._is_mine = connection is None
         self.connection = Connection(address) if connection is None else connection
         chosen = {"position": position, "velocity": velocity, "attitude": attitude, "gyro": gyro}
         for name, message in chosen.items():
             if message not in READERS[name]:
-                raise UserError(f"source.{name}={message} has no {name}; {did_you_mean(message, READERS[name])}")
+                raise UserError(f"{name}={message}: that message has no {name}; {did_you_mean(message, READERS[name])}")
         self._messages = {**chosen, "goal": "SET_POSITION_TARGET_LOCAL_NED", "ranges": "OBSTACLE_DISTANCE"}
-        self._arrived: Deque[Sample] = deque()
+        self._arrived: deque[Sample] = deque()
         self._sectors = 0
 
     def open(self, contract: Contract) -> None:
@@ -105,7 +105,7 @@ class MavlinkSource(Source):
             self._sectors = shape[0]
         # The safety net needs the motion of the body, whether the policy does or not.
         names = dict.fromkeys([*("position", "velocity", "attitude", "gyro"), *wanted])
-        by_message: Dict[str, List[str]] = {}
+        by_message: dict[str, list[str]] = {}
         for name in names:
             by_message.setdefault(self._messages[name], []).append(name)
         for message, read in by_message.items():
@@ -116,7 +116,7 @@ class MavlinkSource(Source):
             if message in NUMBERS:
                 self.connection.ask(SET_MESSAGE_INTERVAL, NUMBERS[message], interval, seconds=0.3, times=2)
 
-    def poll(self) -> List[Sample]:
+    def poll(self) -> list[Sample]:
         """Whatever arrived."""
         self.connection.pump()
         arrived = list(self._arrived)
@@ -161,7 +161,7 @@ def ring(message: Any, sectors: int) -> Values:
     increment = message.increment_f if message.increment_f > 0.0 else float(message.increment)
     if not increment > 0.0:
         return (math.nan,) * sectors
-    found: List[Optional[float]] = [None] * sectors
+    found: list[float | None] = [None] * sectors
     width = 360.0 / sectors
     for number, distance in enumerate(message.distances[: round(360.0 / increment)]):
         if distance == UNKNOWN:
