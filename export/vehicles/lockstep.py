@@ -1,7 +1,7 @@
 """Episodes flown through a protocol without a clock: the vehicle waits for every setpoint of the onboard controller.
 
     with LockstepFlights("policies/uav_nav.onnx", episodes=200) as flights:
-        outcome = flights.fly(policy, 3)                 # "success", "obstacle", "timeout", …
+        flown = flights.fly(policy, 3)                   # Flown("success", steps=202, taken_over="")
 
 The controller is the one that flies real vehicles, safety net included. An episode begins as an evaluation's does: in
 the air, with the policy in control. So a difference from an evaluation is what the protocol does.
@@ -10,17 +10,26 @@ the air, with the policy in control. So a difference from an evaluation is what 
 import socket
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from robo_ppo.errors import UserError
 from robo_ppo.export.vehicles.mavlink import BEGIN
 from robo_ppo.export.vehicles.process import VehicleProcess
-from robo_ppo_onboard.controller import Controller, Tick
+from robo_ppo_onboard.controller import Controller
 from robo_ppo_onboard.links.mavlink import MavlinkLink
 from robo_ppo_onboard.operator import Plan
 from robo_ppo_onboard.runtime import Policy
 from robo_ppo_onboard.safety.table import State
 
 MODULE = "robo_ppo.export.vehicles.mavlink"
+
+
+class Flown(NamedTuple):
+    """How an episode ended, after how many control steps, and why the safety net took over, if it did."""
+
+    outcome: str
+    steps: int
+    taken_over: str
 
 
 class LockstepFlights:
@@ -44,8 +53,8 @@ class LockstepFlights:
         self.link.close()
         self._vehicle.stop()
 
-    def fly(self, policy: Policy, episode: int) -> str:
-        """Fly a test episode; how it ended."""
+    def fly(self, policy: Policy, episode: int) -> Flown:
+        """Fly a test episode."""
         link, clock = self.link, self.link.clock()
         assert clock is not None
         if not self._opened:
@@ -57,14 +66,12 @@ class LockstepFlights:
             raise UserError(f"the vehicle does not begin episode {episode}")
         clock.sleep_until(before + 0.5 * policy.contract.control_period)
         self._said = ""
-        controller = Controller(
-            policy, link, [link], operator=Plan(launch=False, engage=False), start=State.POLICY, watchers=[]
-        )
-        controller.run(stop=self._is_over)
-        return self._said.partition(": ")[2].partition(" ")[0]
-
-    def _is_over(self, tick: Tick) -> bool:
-        return bool(self._said)
+        nobody = Plan(launch=False, engage=False)
+        controller = Controller(policy, link, [link], operator=nobody, start=State.POLICY)
+        controller.run(stop=lambda tick: bool(self._said))
+        report = self._vehicle.wait_for("outcome", episode=episode)
+        changes = controller.supervisor.changes
+        return Flown(report["outcome"], report["steps"], changes[0].why if changes else "")
 
 
 def free_port() -> int:

@@ -17,6 +17,7 @@ decided it says so in a STATUSTEXT, "episode 3: success after 4.62 s", and in a 
 
 import json
 import math
+import os
 import signal
 import sys
 import time
@@ -67,7 +68,8 @@ class Settings:
     in_the_air: bool = False
     rate: int = 100  # Hz, in real time
     out: str = ""  # a folder: what happened is written there when it ends
-    seconds: float = math.inf  # until it ends by itself
+    seconds: float = math.inf  # of its own time, until it ends by itself
+    parent: int = 0  # the number of a process: the vehicle ends when that is no longer its parent
     fault: str = "none"
     fault_amount: float = 0.0
     fault_at: float = 0.0  # s
@@ -115,9 +117,13 @@ class MavlinkVehicle:
                 self.recording.write(Path(self.settings.out))
             self.wire.close()
 
+    def _goes_on(self) -> bool:
+        is_orphan = self.settings.parent != 0 and os.getppid() != self.settings.parent
+        return self.now < self.settings.seconds and not is_orphan
+
     def _run_in_real_time(self) -> None:
         start = time.monotonic()
-        while self.now < self.settings.seconds:
+        while self._goes_on():
             self._listen()
             self._step()
             self._tell()
@@ -128,13 +134,15 @@ class MavlinkVehicle:
                 start -= rest
 
     def _run_in_lockstep(self) -> None:
-        while self.now < self.settings.seconds:
+        while self._goes_on():
             self._tell()
             told, now = time.monotonic(), self.now
             while self.now == now and self.wire.answered != round(1e3 * now):
                 self.wire.wait(0.05)
                 self._listen()
                 if time.monotonic() - told > AGAIN:
+                    if not self._goes_on():
+                        return
                     told = time.monotonic()
                     self._tell()
             if self.now == now:  # else another episode began

@@ -7,6 +7,7 @@ with VehicleProcess("robo_ppo.export.vehicles.mavlink", "task=uav_nav", "episode
 """
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -21,10 +22,10 @@ STARTING = 120.0  # s: the task is built first, on a machine that may be busy
 
 
 class VehicleProcess:
-    """A module run with `python -m`, which says what happens in lines of JSON."""
+    """A module run with `python -m`, which says what happens in lines of JSON, and ends with this process."""
 
     def __init__(self, module: str, *settings: str) -> None:
-        command = [sys.executable, "-m", module, *settings]
+        command = [sys.executable, "-m", module, *settings, f"parent={os.getpid()}"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self._changed = threading.Condition()
         self._reports: list[dict[str, Any]] = []

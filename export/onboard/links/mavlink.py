@@ -13,8 +13,8 @@ The vehicle takes off, holds its place and lands by itself; what this link does 
 | LAND    | land; land                                  | as LEVEL                                      |
 | STOP    | disarm                                      | no                                            |
 
-It asks again every 0.4 s until a heartbeat says that it is so, then no more: a vehicle that leaves that mode was taken
-by a pilot or by a failsafe of its own, and is left alone until a new flight begins (`Status.pilot`).
+It asks again every 0.4 s until a heartbeat says that it is so. A vehicle that then leaves that mode was taken by a
+pilot or by a failsafe of its own, and is asked for nothing until a new flight begins (`Status.pilot`).
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ class MavlinkLink(Link, Source):
         self._order = Order.OWN
         self._mode_before = ""  # in which the vehicle was when the order came
         self._settled = False  # whether it has been as this order wants it
+        self._armed_since = False  # whether it has been armed since
         self._taken = False  # by a pilot, or by a failsafe of its own
         self._asked = -math.inf
         self._boot_ms = 0
@@ -169,9 +170,9 @@ class MavlinkLink(Link, Source):
         """Ask for what the order wants, if it is not so yet, and stream the numbers."""
         if setpoint.order is not self._order:
             self._order, self._mode_before = setpoint.order, self.mode
-            self._settled, self._asked = False, -math.inf
+            self._settled, self._armed_since, self._asked = False, False, -math.inf
         self._watch()
-        if not self._settled and not self._taken and now - self._asked >= ASK_AGAIN:
+        if not (self._is_settled() or self._taken) and now - self._asked >= ASK_AGAIN:
             self._asked = now
             self._ask()
         if self._streams():
@@ -192,7 +193,10 @@ class MavlinkLink(Link, Source):
             self._taken = False
         elif self._armed and not self._obeys() and (self._settled or self.mode != self._mode_before):
             self._taken = self._taken or self.mode not in self._modes()
-        self._settled = self._settled or self._is_settled()
+        elif self._order is Order.LAUNCH and self._armed_since and not self._armed:
+            self._taken = True  # disarmed by somebody: not to be armed again
+        self._armed_since |= self._armed
+        self._settled |= self._is_settled()
 
     def _modes(self) -> tuple[str, ...]:
         """Modes in which the vehicle does what the order says: a fallback's numbers count until it has its own mode."""
@@ -213,7 +217,9 @@ class MavlinkLink(Link, Source):
         return self.mode in self._modes() and not self._is_to_be_handed_back()
 
     def _is_settled(self) -> bool:
-        """Whether there is nothing left to ask for."""
+        """Whether there is nothing to ask for."""
+        if self._order is Order.STOP:
+            return self._settled or not self._armed  # whoever arms it then is somebody else
         wanted = {Order.LEVEL: self._pilot.hold, Order.LAND: self._pilot.land}.get(self._order, self.mode)
         return self._obeys() and self.mode == wanted
 
