@@ -97,6 +97,7 @@ class MavlinkLink(Link, Source):
         self._heard, self._seen = -math.inf, 0
         self._order = Order.OWN
         self._mode_before = ""  # in which the vehicle was when the order came
+        self._requested: set[str] = set()  # modes asked for in this flight
         self._settled = False  # whether it has been as this order wants it
         self._armed_since = False  # whether it has been armed since
         self._taken = False  # by a pilot, or by a failsafe of its own
@@ -170,6 +171,9 @@ class MavlinkLink(Link, Source):
         """Ask for what the order wants, if it is not so yet, and stream the numbers."""
         if setpoint.order is not self._order:
             self._order, self._mode_before = setpoint.order, self.mode
+            if setpoint.order is Order.OWN:
+                self._requested.clear()
+            self._requested.add(self.mode)
             self._settled, self._armed_since, self._asked = False, False, -math.inf
         self._watch()
         if not (self._is_settled() or self._taken) and now - self._asked >= ASK_AGAIN:
@@ -191,8 +195,9 @@ class MavlinkLink(Link, Source):
         """Notice when the vehicle is where the order wants it, and when somebody takes it away from there."""
         if self._order is Order.OWN:
             self._taken = False
-        elif self._armed and not self._obeys() and (self._settled or self.mode != self._mode_before):
-            self._taken = self._taken or self.mode not in self._modes()
+        elif self._armed and self.mode not in self._modes():
+            # What was asked for before may still happen while the vehicle is on its way to what is asked for now.
+            self._taken |= self._settled or self.mode not in self._requested
         elif self._order is Order.LAUNCH and self._armed_since and not self._armed:
             self._taken = True  # disarmed by somebody: not to be armed again
         self._armed_since |= self._armed
@@ -244,6 +249,7 @@ class MavlinkLink(Link, Source):
                 self.connection.command(TAKE_OFF, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, self._takeoff_height)
 
     def _ask_mode(self, mode: str) -> None:
+        self._requested.add(mode)
         if self.mode != mode:
             self.connection.command(SET_MODE, 1.0, *self._pilot.numbers(mode))  # MAV_MODE_FLAG_CUSTOM_MODE_ENABLED
 
