@@ -72,7 +72,8 @@ class Flight:
         self.rate_limits = self._action.upper[1:]
         self.mass = float(self._environment.sim.model.body_mass.sum())
         self.episodes = episodes
-        self.episode, self.steps, self.on_ground = 0, 0, False
+        self.episode, self.steps = 0, 0
+        self._stance: torch.Tensor | None = None  # pose on the ground
         self._judged_from: int | None = None
         self.outcome: str | None = None
         self.transition: Transition | None = None
@@ -104,9 +105,15 @@ class Flight:
             raise UserError(f"episode={episode} is not one of the {self.episodes} that were laid out (episodes=…)")
         self._environment.reset(episode)
         self.episode, self.steps, self.outcome, self.transition = episode, 0, None, None
-        self._judged_from, self.on_ground = 0 if in_the_air else None, not in_the_air
+        self._judged_from, self._stance = 0 if in_the_air else None, None
         if not in_the_air:
+            self._environment.sim.write("act", torch.full((1, 1), self.thrust_limits[0]))  # motors at their lowest
             self._stand()
+
+    @property
+    def on_ground(self) -> bool:
+        """Whether it stands."""
+        return self._stance is not None
 
     @property
     def judged_steps(self) -> int:
@@ -124,18 +131,21 @@ class Flight:
         with torch.no_grad():
             self.transition = self._environment.step(self._action.action(command), restart=False)
         self.steps += 1
-        self.on_ground = float(self.state.position[2]) <= STANDING
-        if self.on_ground:
+        if float(self.state.position[2]) <= STANDING:
             self._stand()
+        else:
+            self._stance = None
         if self._judged_from is not None and self.outcome is None:
             self._judge(self.transition)
 
     def _stand(self) -> None:
-        """Upright on the ground, at rest."""
+        """Upright on the ground, at rest, where it touched down."""
         state, sim = self.state, self._environment.sim
-        half = 0.5 * state.yaw
-        pose = [*state.position[:2], STANDING, math.cos(half), 0.0, 0.0, math.sin(half)]
-        sim.write("qpos", torch.tensor([pose], dtype=torch.float32))
+        if self._stance is None:
+            half = 0.5 * state.yaw
+            pose = [*state.position[:2], STANDING, math.cos(half), 0.0, 0.0, math.sin(half)]
+            self._stance = torch.tensor([pose], dtype=torch.float32)
+        sim.write("qpos", self._stance)
         sim.write("qvel", torch.zeros(1, 6))
         sim.forward()
 

@@ -71,7 +71,8 @@ class VehicleProcess:
         if self._process.poll() is not None:
             self._threads[1].join(2.0)
         said = "".join(self._errors).strip().removeprefix("error: ")
-        raise UserError(f"the simulated vehicle {'ended' if said else 'did not tell'} '{key}'{said and ': ' + said}")
+        what = "ended" if self._process.poll() is not None else f"did not tell '{key}' within {seconds:g} s"
+        raise UserError(f"the simulated vehicle {what}{said and ': ' + said}")
 
     def stop(self) -> int:
         """End it as Ctrl-C would, so that it writes what it has; its exit code."""
