@@ -31,7 +31,8 @@ ROTORS = ("front_left", "front_right", "back_left", "back_right")
 AXES = ("roll", "pitch", "yaw")
 GRAVITY = 9.81  # m/s²
 LONGEST_SATURATION = 2.0  # s that a command may lie at its limit: more is no manoeuvre
-TILT_TIME = 0.2  # s in which the fallback takes a tilt back: five times what the rate loop takes
+TILT_TIME = {"body_rates": 0.2, "motors": 0.4}  # s in which the fallback takes a tilt back: a few times its rate loop's
+RATE_TIME = 2.0  # of the fallback's rate loop, in rotor time constants
 
 
 class Multirotor(Robot):
@@ -49,8 +50,8 @@ class Multirotor(Robot):
         self._action_name = action
         self.action = interfaces[action]()
         self.radius = self._numbers["vehicle_radius"]
-        # Twice what can be commanded: a servo overshoots, a vehicle that has lost control goes far beyond.
-        rates = {f"max_{axis}_rate_rad_s": 2.0 * self._numbers[f"rate_max_{axis}"] for axis in AXES}
+        # Three times what can be commanded: episodes begin with nearly as much, a vehicle out of control has more.
+        rates = {f"max_{axis}_rate_rad_s": 3.0 * self._numbers[f"rate_max_{axis}"] for axis in AXES}
         self.limits = rates | {"max_saturation_s": LONGEST_SATURATION}
         self.fallback = self._level()
 
@@ -151,7 +152,7 @@ class Multirotor(Robot):
     def _level(self) -> Fallback:
         """The law that levels the vehicle on board without the policy, with this vehicle's numbers."""
         numbers = self._numbers
-        law = {"mass": numbers["mass"], "tilt_time": TILT_TIME}
+        law = {"mass": numbers["mass"], "tilt_time": TILT_TIME[self._action_name]}
         if self._action_name == "body_rates":
             return Fallback("level_rates", law)
         law |= {f"inertia_{axis}": numbers[f"inertia_{axis}"] for axis in "xyz"}
@@ -160,7 +161,7 @@ class Multirotor(Robot):
             "level_motors",
             law
             | {
-                "rate_time": numbers["rotor_time_constant"],
+                "rate_time": RATE_TIME * numbers["rotor_time_constant"],
                 "rotor_offset": numbers["rotor_offset"],
                 "torque_per_thrust": numbers["rotor_torque_per_thrust"],
             },

@@ -47,9 +47,8 @@ def fly(settings: Settings) -> Tick:
     with ExitStack() as stack:
         lines = StatusLine()
         stack.callback(lines.close)
-        operator: Operator = Terminal(lines.say)
-        if settings.plan:
-            operator = Plan(launch=settings.launch, land_after=settings.land_after or None)
+        plan = Plan(launch=settings.launch, land_after=settings.land_after or None)
+        operator: Operator = plan if settings.plan else Terminal(lines.say)
         watchers: list[Watcher] = [lines]
         if settings.log:
             log = FlightLog(Path(settings.log) / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}.csv", contract)

@@ -5,8 +5,8 @@
     for warning in comparison.news(): …       # each once
 
 - *Noise* from second differences of successive samples, which a steady motion leaves out: for white noise of standard
-  deviation σ, x[k] - 2 x[k-1] + x[k-2] has the standard deviation √6 σ. The median of their sizes is taken, so that
-  a manoeuvre now and then does not count.
+  deviation σ, x[k] - 2 x[k-1] + x[k-2] has the standard deviation √6 σ. Of their sizes the median is taken, and
+  of a measurement's numbers the calmest, so that manoeuvres do not count.
 - *Delay* as the age of a sample when it is used: the tick's time minus its time stamp, less the smallest difference
   between arrival and stamp so far, since the two clocks have nothing in common. A delay that never varies stays unseen.
 """
@@ -58,7 +58,7 @@ class _Seen:
         self._scale = 2.0 if port.quaternion_order is not None else 1.0  # a rotation by θ has sin(θ/2) in its vector
         self._last: deque[tuple[float, ...]] = deque(maxlen=3)
         self._stamp = -math.inf
-        self._steps: deque[float] = deque(maxlen=WINDOW)
+        self._steps: deque[tuple[float, ...]] = deque(maxlen=WINDOW)
         self._ages: deque[float] = deque(maxlen=WINDOW)
         self._offset = math.inf
         self._told: dict[str, bool] = {"noise": False, "delay": False}
@@ -75,7 +75,7 @@ class _Seen:
         self._last.append(values)
         if len(self._last) == 3:
             a, b, c = self._last
-            self._steps.append(statistics.fmean(abs(z - 2.0 * y + x) for x, y, z in zip(a, b, c)))
+            self._steps.append(tuple(abs(z - 2.0 * y + x) for x, y, z in zip(a, b, c)))
         if len(self._ages) % 50:
             return None
         return self._judge()
@@ -83,7 +83,8 @@ class _Seen:
     def _judge(self) -> str | None:
         port = self.port
         if port.noise and len(self._steps) >= ENOUGH and not self._told["noise"]:
-            noise = self._scale * statistics.median(self._steps) / (MEDIAN * math.sqrt(6.0))
+            calmest = min(statistics.median(number) for number in zip(*self._steps))
+            noise = self._scale * calmest / (MEDIAN * math.sqrt(6.0))
             if noise > FACTOR * port.noise:
                 self._told["noise"] = True
                 unit = "rad" if port.quaternion_order is not None else port.unit

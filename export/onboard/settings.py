@@ -25,6 +25,7 @@ LINKS = {
 SOURCES = {
     "constant": ("sources.constant", "ConstantSource"),
     "mavlink": ("sources.mavlink", "MavlinkSource"),
+    "crazyflie": ("sources.crazyflie", "CrazyflieSource"),
     "mocap": ("sources.mocap", "MocapSource"),
 }
 LINK_AS_SOURCE = "link"

@@ -4,8 +4,8 @@
     thrust, rates = cascade.hold(state, position, yaw)
     thrust, rates = cascade.fly(state, velocity, yaw_rate)
 
-It knows the vehicle's nominal mass and the true state. An integral of the vertical speed's error finds the thrust that
-hovering really takes.
+It knows the vehicle's nominal mass and the true state. An integral of the velocity's error finds the thrust that
+hovering really takes, and what the wind does.
 """
 
 import math
@@ -17,7 +17,9 @@ from robo_ppo.export.vehicles.flight import RigidBody
 GRAVITY = 9.81  # m/s²
 APPROACH = 1.5  # 1/s: speed for each metre that is left
 FASTEST = np.array([1.0, 1.0, 0.7])  # m/s
-PULL, LIFT, LEARN = 3.0, 5.0, 3.0  # 1/s, 1/s, 1/s²: acceleration for errors of velocity, and of its vertical integral
+PULL = np.array([3.0, 3.0, 5.0])  # 1/s: acceleration for an error of velocity
+LEARN = np.array([1.5, 1.5, 3.0])  # 1/s²: … and for its integral
+MOST_LEARNED = np.array([1.5, 1.5, 4.0])  # m/s²
 STEEPEST = math.radians(20.0)
 TURN, SPIN = 7.0, 2.0  # 1/s: rates for errors of tilt and of yaw
 
@@ -32,11 +34,11 @@ class Cascade:
     ) -> None:
         self._mass, self._thrust_limits, self._period = mass, thrust_limits, period
         self._rate_limits = np.array(rate_limits)
-        self._lift = 0.0  # m/s², learned
+        self._learned = np.zeros(3)  # m/s²
 
     def reset(self) -> None:
         """Forget what was learned: a new vehicle."""
-        self._lift = 0.0
+        self._learned = np.zeros(3)
 
     def hold(self, state: RigidBody, position: np.ndarray, yaw: float) -> Command:
         """Go to a position (m) and stay there."""
@@ -47,9 +49,8 @@ class Cascade:
     def fly(self, state: RigidBody, velocity: np.ndarray, yaw_rate: float) -> Command:
         """Fly at a velocity (m/s), turning at a rate (rad/s)."""
         error = velocity - state.velocity
-        self._lift = float(np.clip(self._lift + LEARN * error[2] * self._period, -4.0, 4.0))
-        wanted = PULL * error
-        wanted[2] = GRAVITY + LIFT * error[2] + self._lift
+        self._learned = np.clip(self._learned + LEARN * error * self._period, -MOST_LEARNED, MOST_LEARNED)
+        wanted = PULL * error + self._learned + (0.0, 0.0, GRAVITY)
         level = math.hypot(wanted[0], wanted[1])
         most = math.tan(STEEPEST) * max(wanted[2], 0.3 * GRAVITY)
         wanted[:2] *= min(1.0, most / max(level, 1e-9))

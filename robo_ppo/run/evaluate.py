@@ -183,6 +183,11 @@ class OnnxPilot:
         flying = (~self._environment.resting).tolist()
         return self._environment.interface.action.action(torch.from_numpy(self._fleet.fly(measured, flying)))
 
+    def intervention(self) -> str:
+        """Why the safety net took the first environment from the policy; empty where it did not."""
+        change = self._fleet.interventions().get(0)
+        return "" if change is None else change.why
+
     def interventions(self, most: int) -> list[str]:
         """Why the safety net took over, a word for each of the first environments in which it did."""
         return [change.code for row, change in self._fleet.interventions().items() if row < most]

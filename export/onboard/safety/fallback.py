@@ -23,8 +23,9 @@ from ..vehicle import Body
 GRAVITY = 9.81  # m/s²
 BRAKING = 1.0  # 1/s: acceleration against a drift, for each m/s of it
 MOST_BRAKING = 1.7  # m/s²: no more than 10° of tilt
-CLIMBING = 3.0  # 1/s: vertical acceleration for each m/s that the vertical speed is off
+CLIMBING = 5.0  # 1/s: vertical acceleration for each m/s that the vertical speed is off
 SINKING = 0.93  # of the hover thrust, when nothing is known: the vehicle sinks, slowly
+YAWING = 0.02  # of the total thrust, at most, to stop a turn: it is what rotors are weakest in
 LEAST_UPRIGHT = 0.5  # cosine of the tilt up to which thrust makes up for it
 
 Vector = Sequence[float]
@@ -131,11 +132,22 @@ class LevelMotors(LevelRates):
             for axis, rate, now in zip("xyz", rates, gyro)
         ]
         arm, reaction = 4.0 * numbers["rotor_offset"], 4.0 * numbers["torque_per_thrust"]
-        shares: dict[str, float] = {}
-        for name, (roll, pitch) in zip(self.outputs, self.signs):
-            yaw = numbers[f"yaw_sign_{name.partition('_')[2]}"]
-            shares[name] = total / 4.0 + roll * torque[0] / arm + pitch * torque[1] / arm + yaw * torque[2] / reaction
-        return self.within(shares)
+        most = YAWING * numbers["mass"] * GRAVITY
+        turn = max(-most, min(most, torque[2] / reaction))
+        shares = {
+            name: roll * torque[0] / arm
+            + pitch * torque[1] / arm
+            + numbers[f"yaw_sign_{name.partition('_')[2]}"] * turn
+            for name, (roll, pitch) in zip(self.outputs, self.signs)
+        }
+        return self.within(self._together(total / len(shares), shares))
+
+    def _together(self, mean: float, shares: Mapping[str, float]) -> dict[str, float]:
+        """Rotors' thrusts around a mean, which gives way where a rotor would leave its limits: level comes first."""
+        edges = [(port.lower or (0.0,), port.upper or (math.inf,)) for port in self._ports.values()]
+        low, high = max(low[0] for low, _ in edges), min(high[0] for _, high in edges)
+        mean = max(min(mean, high - max(shares.values())), low - min(shares.values()))
+        return {name: mean + share for name, share in shares.items()}
 
 
 KINDS: dict[str, type[Law]] = {"constant": Constant, "level_rates": LevelRates, "level_motors": LevelMotors}

@@ -48,6 +48,7 @@ class Limits:
     max_age_s: Mapping[str, float] = field(default_factory=dict)  # by measurement, or `default`: two control periods
     deadline: float = 0.8  # part of a control period by which the policy must have answered
     max_missed_deadlines: int = 1  # in a row
+    max_overrun: float = 2.5  # control periods from one tick to the next
     max_silence_s: float = 2.5  # of the vehicle
 
     # The flight.

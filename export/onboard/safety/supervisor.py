@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import Callable, Iterable, Mapping, NamedTuple
 
-from ..contract import Contract
+from ..contract import Contract, Port
 from ..errors import UserError
 from ..vehicle import Body, Order, Requests, Sample, Setpoint, Status
 from .checks import Envelope, Fault, Inbox, Saturation, upright_of
@@ -133,21 +133,15 @@ class Supervisor:
         self._missed = 0
         commands: dict[str, float] = {}
         for port in self._ports:
-            value = answer.get(port.name, math.nan)
-            if not math.isfinite(value):
-                self.fault = Fault("command_not_finite", f"the policy's {port.name} is not finite")
-            elif port.lower is not None and port.upper is not None:
-                slack = 1e-3 * (port.upper[0] - port.lower[0])
-                if not port.lower[0] - slack <= value <= port.upper[0] + slack:
-                    self.fault = Fault("command_out_of_range", f"the policy's {port.name} is {value:.3g} {port.unit}")
-            commands[port.name] = value
+            commands[port.name] = value = answer.get(port.name, math.nan)
+            self.fault = self.fault or _wrong(port, value)
         if self.fault is None:
             self.fault = self._saturation.fault(commands, now)
         return commands
 
     def _look(self, now: float) -> Fault | None:
         """The first thing that is wrong, apart from the policy's answer."""
-        late = 2.5 * self.contract.control_period
+        late = self.limits.max_overrun * self.contract.control_period
         if self._last_tick is not None and now - self._last_tick > late and self.state in _WITH_POLICY:
             return Fault("overrun", f"the controller itself stood still for {1e3 * (now - self._last_tick):.0f} ms")
         if now - self._status.heard > self.limits.max_silence_s:
@@ -278,12 +272,23 @@ class Supervisor:
         return position is not None and position[2] <= self.limits.touchdown_height_m
 
     def _blind(self, now: float) -> bool:
-        is_blind = self._body.position is None and not self._flies_itself
+        is_blind = self._body.position is None and (self._status.flying is None or not self._flies_itself)
         return is_blind and self._for(now) > self.limits.max_blind_descend_s
 
     def _for(self, now: float) -> float:
         """How long (s) this state has lasted."""
         return 0.0 if self._entered is None else now - self._entered
+
+
+def _wrong(port: Port, value: float) -> Fault | None:
+    """What is wrong with a command of the policy."""
+    if not math.isfinite(value):
+        return Fault("command_not_finite", f"the policy's {port.name} is not finite")
+    if port.lower is not None and port.upper is not None:
+        slack = 1e-3 * (port.upper[0] - port.lower[0])
+        if not port.lower[0] - slack <= value <= port.upper[0] + slack:
+            return Fault("command_out_of_range", f"the policy's {port.name} is {value:.3g} {port.unit}")
+    return None
 
 
 _FAULTS = (Event.FAULT, Event.FAULT_BESIDE)

@@ -21,6 +21,10 @@ class Pilot(Protocol):
         """Actions (num_envs, action_size)."""
         ...
 
+    def intervention(self) -> str:
+        """Why the safety net took the first environment from the policy; empty where it did not."""
+        ...
+
 
 class ZeroPilot:
     """Always the middle of what can be commanded: an action of zeros."""
@@ -34,6 +38,10 @@ class ZeroPilot:
     def act(self, _observation: Observation) -> Tensor:
         """Zeros."""
         return self._action
+
+    def intervention(self) -> str:
+        """Nobody has no safety net."""
+        return ""
 
 
 class RandomPilot:
@@ -51,3 +59,7 @@ class RandomPilot:
         """A fresh draw."""
         size = (self._environment.num_envs, self._environment.action_size)
         return 2.0 * torch.rand(size, generator=self._generator) - 1.0
+
+    def intervention(self) -> str:
+        """Nor has chance."""
+        return ""

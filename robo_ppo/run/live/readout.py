@@ -12,6 +12,8 @@ def readout(player: Player) -> str:
     length = session.environment.max_episode_steps * session.period
     rows = [("time", f"{session.time:.2f} of {length:g} s"), ("return", f"{session.total_reward:z.2f}")]
     rows += [reading_text(label, float(session.values[signal])) for label, signal in session.task.readings().items()]
+    if session.intervention:
+        rows.append(("safety net", session.intervention))
     return template("live/readout.html.jinja").render(
         episode=session.episode,
         state=_state(player),

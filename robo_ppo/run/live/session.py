@@ -97,6 +97,11 @@ class Session:
         return components(self.shape_of[signal], unit)
 
     @property
+    def intervention(self) -> str:
+        """Why the safety net flies instead of the policy; empty where it does not."""
+        return self._pilot.intervention()
+
+    @property
     def time(self) -> float:
         """Seconds since the episode began."""
         return self.steps * self.period
