@@ -24,6 +24,7 @@ class Recording:
     def __init__(self, flight: Flight) -> None:
         self._flight = flight
         self._rows: dict[str, list[Any]] = {}
+        self._decided = False
 
     def add(self, now: float, mode: str, armed: bool) -> None:
         """After a step."""
@@ -31,7 +32,9 @@ class Recording:
         if transition is None:
             return
         environment = self._flight.environment
-        row: dict[str, Any] = {"time": now, "mode": mode, "armed": armed, "judged": self._flight.judged_steps > 0}
+        judged = self._flight.judged_steps > 0 and not self._decided
+        self._decided = self._flight.outcome is not None
+        row: dict[str, Any] = {"time": now, "mode": mode, "armed": armed, "judged": judged}
         row |= {f"state/{name}": transition.values[name][0].numpy().copy() for name in environment.states}
         row |= {f"signal/{name}": transition.values[name][0].numpy().copy() for name in environment.task.recorded()}
         for name, value in row.items():

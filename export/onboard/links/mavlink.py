@@ -60,7 +60,6 @@ class MavlinkLink(Link, Source):
         self,
         *,
         address: str = ADDRESS,
-        baud: int = 921600,
         system: int = SYSTEM,
         wait: float = 10.0,
         throttle: str = "",
@@ -79,7 +78,7 @@ class MavlinkLink(Link, Source):
         own: `COM_OBL_RC_ACT=5,NAV_RCL_ACT=2`. `position` to `gyro` name the messages that measurements come from.
         `lockstep` takes the time from a simulated vehicle that waits for every setpoint.
         """
-        self.connection = Connection(address, system=system, baud=baud, wait=wait)
+        self.connection = Connection(address, system=system, wait=wait)
         self._state = MavlinkSource(
             position=position, velocity=velocity, attitude=attitude, gyro=gyro, connection=self.connection
         )

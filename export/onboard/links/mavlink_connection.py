@@ -7,8 +7,8 @@
     connection.mav.set_attitude_target_send(…)       # a sender of pymavlink's
 
 Addresses are pymavlink's: `udpin:0.0.0.0:14540` listens (where PX4's simulator sends to), `udpout:10.0.0.1:14550`
-calls, `tcp:127.0.0.1:5760` is ArduPilot's simulator, `/dev/ttyAMA0` a serial port. Only the first autopilot that is
-heard counts; what other systems send passes by, but for the goal that a ground station sends to this controller.
+calls, `tcp:127.0.0.1:5760` is ArduPilot's simulator, `/dev/ttyAMA0,921600` a serial port. Only the first autopilot that
+is heard counts; what other systems send passes by, but for the goal that a ground station sends to this controller.
 
 pymavlink (LGPL-3) is not part of this package: `pip install 'robo-ppo-onboard[mavlink]'`.
 """
@@ -26,6 +26,7 @@ Handler = Callable[[Any], None]
 
 SYSTEM = 245  # this controller's own address: not 255, which ground stations have
 COMPONENT = 191  # MAV_COMP_ID_ONBOARD_COMPUTER
+BAUD = 921600  # of a serial port, if its address does not say another
 BEAT = 1.0  # s between our heartbeats
 
 IN_PROGRESS = 5  # of MAV_RESULT
@@ -46,11 +47,9 @@ def mavutil() -> Any:
 class Connection:
     """A connection to one vehicle."""
 
-    def __init__(
-        self, address: str, *, system: int = SYSTEM, component: int = COMPONENT, baud: int = 921600, wait: float = 10.0
-    ) -> None:
+    def __init__(self, address: str, *, system: int = SYSTEM, component: int = COMPONENT, wait: float = 10.0) -> None:
         self.address, self.system, self.component = address, system, component
-        self._baud, self._wait = baud, wait
+        self._wait = wait
         self._handlers: dict[str, list[Handler]] = {}
         self._raw: Any = None
         self._last_beat = float("-inf")
@@ -85,9 +84,10 @@ class Connection:
         """Connect and wait for the vehicle's heartbeat; once, however often it is called."""
         if self._raw is not None:
             return
+        device, _, baud = self.address.partition(",")
         try:
             self._raw = mavutil().mavlink_connection(
-                self.address, baud=self._baud, source_system=self.system, source_component=self.component
+                device, baud=int(baud or BAUD), source_system=self.system, source_component=self.component
             )
         except (OSError, ValueError, ImportError) as error:
             raise UserError(f"cannot connect to {self.address}: {error}") from error
