@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from robo_ppo.config import RunConfig
 from robo_ppo.env.build import make_task
@@ -114,8 +115,8 @@ def write(folder: Path, config: RunConfig, bundle: Bundle, settings: Settings) -
     task = make_task(config)
     trace = trace_of(folder, task)
     log = read_log(folder)
-    found = {"task": config.task.name, "link": settings.link, "episode": settings.episode}
-    found |= {"sha256": bundle.contract.sha256, **measures(folder, task, log)}
+    told: dict[str, Any] = {"task": config.task.name, "link": settings.link, "episode": settings.episode}
+    found = {**told, "sha256": bundle.contract.sha256, **measures(folder, task, log)}
     (folder / "metrics.json").write_text(json.dumps(found, indent=2) + "\n")
     trajectories([trace], folder / "trajectories.png")
     commands(log, bundle.contract, folder / "commands.png")
@@ -126,5 +127,4 @@ def write(folder: Path, config: RunConfig, bundle: Bundle, settings: Settings) -
         except RenderingUnavailable as error:
             print(f"no film: {error}", file=sys.stderr)
     print(f"{found['outcome']} after {found['seconds']:.2f} s with the policy: {folder}")
-    for fault in found["faults"]:
-        print(f"the safety net took over: {fault}")
+    print(f"the safety net took over: {'; '.join(found['taken_over']) or 'never'}")

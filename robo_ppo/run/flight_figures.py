@@ -73,9 +73,9 @@ def _shade(axes: Axes, log: Log, time: np.ndarray, *, labelled: bool) -> None:
         found = list(rows)
         start, end = time[found[0]], time[min(found[-1] + 1, len(time) - 1)]
         axes.axvspan(start, end, color=_SHADES.get(state, "white"), linewidth=0)
-        if labelled and state in _SHADES:
+        if labelled and state in _SHADES and end - start > 0.05 * (time[-1] - time[0]):
             at = axes.get_xaxis_transform()
-            axes.text(start, 0.98, f" {state.lower()}", transform=at, fontsize=7, color=palette.MUTED, va="top")
+            axes.text(start, 0.93, f" {state.lower()}", transform=at, fontsize=7, color=palette.INK, va="top")
 
 
 def _finish(figure: Figure, axes: Axes | None) -> None:

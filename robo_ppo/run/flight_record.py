@@ -78,9 +78,19 @@ def measures(folder: Path, task: Task, log: Log) -> dict[str, Any]:
         "seconds": seconds,
         "metrics": metrics,
         "states": list(dict.fromkeys(log.texts.get("state", []))),
-        "faults": list(dict.fromkeys(filter(None, log.texts.get("fault", [])))),
+        "taken_over": taken_over(log),
         "latency_ms": {label: _spread(log.numbers[name][with_policy]) for name, label in columns.items()},
     }
+
+
+def taken_over(log: Log) -> list[str]:
+    """Why the safety net took over from the policy, each time."""
+    states, faults = log.texts.get("state", []), log.texts.get("fault", [])
+    return [
+        fault
+        for before, state, fault in zip(states, states[1:], faults[1:], strict=False)
+        if before in ("RAMP", "POLICY") and state in ("HOVER", "DESCEND") and fault
+    ]
 
 
 def read_record(folder: Path) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.mavlink_loop import BAR, measure, table
 from robo_ppo.errors import UserError
 from robo_ppo.export.vehicles.lockstep import MODULE, LockstepFlights, free_port
 from robo_ppo.export.vehicles.mavlink import main
@@ -52,3 +53,9 @@ def test_it_says_what_it_cannot_fly(capsys: pytest.CaptureFixture[str]) -> None:
         pytest.raises(UserError, match=r"ended: .*did you mean episode"),
     ):
         vehicle.wait_for("ready")
+
+
+@pytest.mark.slow
+def test_the_protocol_costs_the_policy_next_to_nothing() -> None:
+    results = measure(Path(NAV), 200)
+    assert results["ratio"] >= BAR, table(results)
