@@ -11,8 +11,9 @@ In real time it steps `rate` times a second. In **lockstep** it steps once for e
 the time that its last SYSTEM_TIME told: the controller's clock is the vehicle's, and nothing is ever late.
 
 Two commands are its own: MAV_CMD_USER_1 (31010) begins an episode (its number, 1: in the air), MAV_CMD_USER_2 (31011)
-switches a fault on (number of the kind in `robo_ppo.export.vehicles.faults`, amount, seconds). When an episode is
-decided it says so in a STATUSTEXT, "episode 3: success after 4.62 s", and in a line of JSON on its standard output.
+brings a fault (number of the kind in `robo_ppo.export.vehicles.faults`, amount, s until then, s that it lasts). When
+an episode is decided it says so in a STATUSTEXT, "episode 3: success after 4.62 s", and in a line of JSON on its
+standard output.
 """
 
 import json
@@ -42,7 +43,7 @@ from robo_ppo.export.vehicles.autopilot import (
 from robo_ppo.export.vehicles.cascade import Cascade
 from robo_ppo.export.vehicles.faults import KINDS, Faults
 from robo_ppo.export.vehicles.flight import COMMANDS, Flight
-from robo_ppo.export.vehicles.mavlink_wire import Wire, parameter_of
+from robo_ppo.export.vehicles.mavlink_wire import BEGIN, SWITCH_FAULT, Wire, parameter_of
 from robo_ppo.export.vehicles.recording import Recording
 from robo_ppo.export.vehicles.settings import parse_settings
 from robo_ppo_onboard.bundle import Bundle, read_bundle
@@ -50,7 +51,6 @@ from robo_ppo_onboard.links.mavlink_autopilots import PX4
 from robo_ppo_onboard.links.mavlink_frames import swapped_body, swapped_world, swapped_yaw
 
 SHIPPED = Path(__file__).parents[2] / "policies"
-BEGIN, SWITCH_FAULT = 31010, 31011
 AGAIN = 0.5  # s of real time after which lockstep tells the state again
 SLOW = 0.2  # s between heartbeats
 
@@ -87,8 +87,8 @@ class MavlinkVehicle:
         self.flight = Flight(bundle, episodes=episodes, period=period)
         self.autopilot = autopilot_of(self.flight)
         self._throttle = throttle_of(bundle, self.flight)
-        faults = Faults(settings.fault, settings.fault_amount, settings.fault_at)
-        faults.ends = settings.fault_at + settings.fault_seconds
+        ends = settings.fault_at + settings.fault_seconds
+        faults = Faults(settings.fault, settings.fault_amount, settings.fault_at, ends)
         self.wire = Wire(settings.address, faults)
         self.recording = Recording(self.flight) if settings.out else None
         self.now, self._steps = 0.0, 0
@@ -247,11 +247,14 @@ class MavlinkVehicle:
         if command == BEGIN:
             if not 0 <= first < self.flight.episodes:
                 return DENIED
+            self.wire.switch(Faults())
             self._begin(int(first), in_the_air=message.param2 == 1.0)
             return ACCEPTED
         if command == SWITCH_FAULT:
-            self.wire.faults.kind, self.wire.faults.amount = KINDS[int(first)], message.param2
-            self.wire.faults.begins, self.wire.faults.ends = self.now, self.now + (message.param3 or math.inf)
+            if not 0 <= first < len(KINDS):
+                return DENIED
+            begins = self.now + message.param3
+            self.wire.switch(Faults(KINDS[int(first)], message.param2, begins, begins + (message.param4 or math.inf)))
             return ACCEPTED
         return UNSUPPORTED
 

@@ -26,6 +26,7 @@ REACH = 3.0  # m: of the range sensors, what they say when there is nothing
 NEAREST = 0.02  # m
 RINGS = 72  # elements of OBSTACLE_DISTANCE
 NUMBERS = {name: number for number, name in PX4.modes.items()}
+BEGIN, SWITCH_FAULT = 31010, 31011  # MAV_CMD_USER_1, MAV_CMD_USER_2
 GROUND_STATION = (255, 190)  # the sender of the goal
 
 
@@ -49,6 +50,10 @@ class Wire:
         """Give the port back."""
         self._raw.close()
 
+    def switch(self, faults: Faults) -> None:
+        """Another fault instead of the one there was; what that held back is lost."""
+        self.faults, self._held, self._late = faults, [], []
+
     def wait(self, seconds: float) -> None:
         """Until something arrives, but not longer."""
         self._raw.select(max(0.0, seconds))
@@ -60,7 +65,9 @@ class Wire:
             if message is None:
                 break
             self.answered = getattr(message, "time_boot_ms", self.answered)
-            if not self.faults.loses(now):
+            if is_ours(message):
+                yield message
+            elif not self.faults.loses(now):
                 self._late.append(message)
         if not self.faults.holds_back(now):
             arrived, self._late = self._late, []
@@ -125,7 +132,8 @@ class Wire:
     def answer(self, message: Any, result: int, now: float) -> None:
         """The result (MAV_RESULT) of a command."""
         sender = (message.get_srcSystem(), message.get_srcComponent())
-        self.send(self._mav.command_ack_encode(message.command, result, 0, 0, *sender), now)
+        answer = self._mav.command_ack_encode(message.command, result, 0, 0, *sender)
+        self.send(answer, now, always=is_ours(message))
 
     def tell_version(self, now: float) -> None:
         """AUTOPILOT_VERSION, which clients ask for: parameters as bytes, attitude and position offboard, MAVLink 2."""
@@ -163,6 +171,11 @@ class Wire:
             )
         finally:
             self._mav.srcSystem, self._mav.srcComponent = 1, 1
+
+
+def is_ours(message: Any) -> bool:
+    """Whether it is a command of who stages the flight, which no fault touches."""
+    return message.get_type() == "COMMAND_LONG" and message.command in (BEGIN, SWITCH_FAULT)
 
 
 def parameter_of(message: Any) -> tuple[str, float]:

@@ -74,6 +74,12 @@ class VehicleProcess:
         what = "ended" if self._process.poll() is not None else f"did not tell '{key}' within {seconds:g} s"
         raise UserError(f"the simulated vehicle {what}{said and ': ' + said}")
 
+    def last(self, key: str, **values: object) -> dict[str, Any]:
+        """The newest such line; waits for one if there is none yet."""
+        first = self.wait_for(key, STARTING, **values)
+        found = [r for r in self.reports if key in r and all(r.get(k) == v for k, v in values.items())]
+        return found[-1] if found else first
+
     def stop(self) -> int:
         """End it as Ctrl-C would, so that it writes what it has; its exit code."""
         if self._process.poll() is None:

@@ -171,7 +171,7 @@ class MavlinkLink(Link, Source):
         if setpoint.order is not self._order:
             self._order, self._mode_before = setpoint.order, self.mode
             if setpoint.order is Order.OWN:
-                self._requested.clear()
+                self.forget()
             self._requested.add(self.mode)
             self._settled, self._armed_since, self._asked = False, False, -math.inf
         self._watch()
@@ -180,6 +180,11 @@ class MavlinkLink(Link, Source):
             self._ask()
         if self._streams():
             self._send_numbers(setpoint.commands)
+
+    def forget(self) -> None:
+        """A new flight: what was asked for before, and who took the vehicle then, no longer counts."""
+        self._requested.clear()
+        self._taken = False
 
     def close(self) -> None:
         """Give the port back."""

@@ -3,16 +3,16 @@
     python -m robo_ppo_onboard bundle=policy.onnx link=mavlink link.gyro=HIGHRES_IMU    # the link's own state
     python -m robo_ppo_onboard bundle=policy.onnx link=… source=mavlink source.mavlink.address=udpin:0.0.0.0:14550
 
-| measurement        | from one of these messages, the first if not told otherwise                        |
+| measurement        | from one of these messages, the first if not told otherwise |
 |--------------------|------------------------------------------------------------------------------------|
-| position, velocity | LOCAL_POSITION_NED, ODOMETRY                                                       |
-| attitude           | ATTITUDE_QUATERNION, ATTITUDE, ODOMETRY                                            |
-| gyro               | ATTITUDE_QUATERNION (without its bias), HIGHRES_IMU (raw), ATTITUDE, ODOMETRY      |
-| ranges             | OBSTACLE_DISTANCE, on a grid of 1 cm                                               |
-| goal               | SET_POSITION_TARGET_LOCAL_NED that a ground station addresses to this controller|
+| position, velocity | LOCAL_POSITION_NED, ODOMETRY |
+| attitude           | ATTITUDE_QUATERNION, ATTITUDE, ODOMETRY |
+| gyro               | ATTITUDE_QUATERNION (without its bias), HIGHRES_IMU (raw), ATTITUDE, ODOMETRY |
+| ranges             | OBSTACLE_DISTANCE, on a grid of 1 cm |
+| goal               | SET_POSITION_TARGET_LOCAL_NED that a ground station addresses to this controller |
 
-Everything is turned into the contract's frames (east-north-up, forward-left-up, wxyz). A stamp is the vehicle's own time
-since it booted; each message's samples are passed on as they come.
+Everything is turned into the contract's frames (east-north-up, forward-left-up, wxyz). A stamp is the vehicle's own
+time since it booted; each message's samples are passed on as they come.
 """
 
 from __future__ import annotations

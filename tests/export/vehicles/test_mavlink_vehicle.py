@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.mavlink_loop import BAR, measure, table
 from robo_ppo.errors import UserError
-from robo_ppo.export.vehicles.lockstep import MODULE, LockstepFlights, free_port
+from robo_ppo.export.vehicles.lockstep import MODULE, Fault, LockstepFlights, free_port
 from robo_ppo.export.vehicles.mavlink import main
 from robo_ppo.export.vehicles.process import VehicleProcess
 from robo_ppo_onboard.bundle import read_bundle
@@ -22,9 +22,14 @@ def test_the_shipped_policy_flies_through_the_protocol() -> None:
     policy = Policy(read_bundle(NAV))
     with LockstepFlights(NAV, episodes=3) as flights:
         flown = [flights.fly(policy, episode) for episode in (2, 0)]
+        cut = flights.fly(policy, 1, fault=Fault("cut", delay=1.0))
+        held = flights.fly(policy, 1, fault=Fault("stall", delay=1.0, seconds=0.2))
     assert [flight.outcome for flight in flown] == ["success", "success"]
     assert [flight.taken_over for flight in flown] == ["", ""]
     assert all(100 < flight.steps < 400 for flight in flown)
+    # Nothing gets through any more: the net takes over, and the vehicle's own failsafe holds it where it is.
+    assert cut.outcome == "timeout" and "old" in cut.taken_over
+    assert held.outcome != "success" and "old" in held.taken_over
 
 
 def test_mavsdk_flies_the_vehicle() -> None:
