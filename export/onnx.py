@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from robo_ppo.export.bundle import every_message
+from robo_ppo.export.vectorize import vectorize
 from robo_ppo_onboard.bundle import BATCH
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], output_names: Seque
         raise RuntimeError("torch.onnx.export returned no program")
     model = program.model_proto
     _strip(model)
-    return model
+    return vectorize(model)
 
 
 @contextmanager

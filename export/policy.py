@@ -35,6 +35,8 @@ GOLDEN_STEPS = 32
 ERRORS = 8.0  # standard deviations that a measurement may be beyond what the true quantity can be
 STARTED = "started"
 """Part of the state: 0 before the first step, whose `previous_` values are its own."""
+HIDDEN = "hidden"
+"""Part of the state: what a recurrent policy remembers."""
 
 
 class OnboardPolicy(nn.Module):
@@ -45,9 +47,10 @@ class OnboardPolicy(nn.Module):
         onboard.refuse_to_export()
         self._onboard, self._action = onboard, action
         self.normalizer = model.normalizers["policy"]
-        self.actor = model.actor
+        self.memory, self.actor = model.memory, model.actor
         remembered = {STARTED: (), **onboard.remembered} if onboard.remembered else {}
-        self.state_shapes: dict[str, tuple[int, ...]] = {"last_action": (action.size,), **remembered}
+        hidden = {HIDDEN: (model.state_size,)} if model.memory is not None else {}
+        self.state_shapes: dict[str, tuple[int, ...]] = {"last_action": (action.size,), **remembered, **hidden}
         self.input_names = (*onboard.measurements, STATE_IN)
         self.output_names = (*action.names, STATE_OUT)
 
@@ -59,14 +62,17 @@ class OnboardPolicy(nn.Module):
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         """Commands (n,) in the action interface's order, then the packed state (n, S)."""
         state = self._unpack(inputs[STATE_IN])
-        known = {name: inputs[name] for name in self._onboard.measurements} | state
+        known = state | {name: inputs[name] for name in self._onboard.measurements}
         # In the first step the present counts as the step before, as it does when an episode begins.
         if self._onboard.remembered:
             _, present = self._onboard.begin(known)
             started = state[STARTED] > 0.5
             known |= {name: torch.where(_like(started, now), state[name], now) for name, now in present.items()}
         observation, remember = self._onboard.observe(known)
-        action = self.actor(limited(self.normalizer(observation))).clamp(-1.0, 1.0)
+        seen = limited(self.normalizer(observation))
+        if self.memory is not None:
+            seen = remember[HIDDEN] = self.memory(seen, state[HIDDEN])
+        action = self.actor(seen).clamp(-1.0, 1.0)
         commands = self._action.command(action)
         following = {"last_action": action, STARTED: torch.ones_like(action[:, 0]), **remember}
         pieces = [following[name].reshape(-1, math.prod(shape)) for name, shape in self.state_shapes.items()]

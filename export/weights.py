@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     import onnx
 
 # Where the exporter puts the parts of `OnboardPolicy`, and what an `ActorCritic` calls them.
-_IN_GRAPH = {"policy.actor.": "actor.", "policy.normalizer.": "normalizers.policy."}
+_IN_GRAPH = {
+    "policy.actor.": "actor.",
+    "policy.memory.": "memory.",
+    "policy.normalizer.": "normalizers.policy.",
+}
 
 
 def weights_of(bundle: Bundle) -> dict[str, Tensor]:
@@ -54,8 +58,8 @@ def start_from_bundle(model: ActorCritic, path: str | Path) -> None:
     reason = difference(weights, wanted)
     if reason is not None:
         raise UserError(
-            f"the policy in {path} does not fit this training: {reason}; task.observation.policy, robot.action and "
-            "policy.hidden must be those it was trained with"
+            f"the policy in {path} does not fit this training: {reason}; task.observation.policy and history, "
+            "robot.action, policy.hidden and policy.recurrent must be those it was trained with"
         )
     with torch.no_grad():
         for name, tensor in wanted.items():
@@ -73,7 +77,7 @@ def same_policy(bundle: Bundle, model: ActorCritic) -> bool:
 
 def policy_state(model: ActorCritic) -> dict[str, Tensor]:
     """The model's own tensors, without those of the critic."""
-    own = ("actor.", "normalizers.policy.", "log_std")
+    own = ("actor.", "memory.", "normalizers.policy.", "log_std")
     return {name: tensor for name, tensor in model.state_dict().items() if name.startswith(own)}
 
 

@@ -22,9 +22,10 @@ class MeasurementConfig:
 
 @dataclass
 class ObservationConfig:
-    """Signals by name, each with its settings (none yet). The critic sees its own besides what the policy sees."""
+    """Signals by name, each with its settings (none yet). The critic sees its own besides what the policy sees now."""
 
     policy: dict[str, dict[str, Any]] = field(default_factory=dict)
+    history: int = 1  # control steps that the policy sees side by side, the present one among them
     critic: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -105,6 +106,8 @@ class SimConfig:
 class PolicyConfig:
     """The networks and the standard deviation of the actions."""
 
+    recurrent: str = "none"  # none, or gru: a gated recurrent unit between the observation and the layers of the policy
+    recurrent_size: int = 0  # numbers that it remembers
     hidden: list[int] = field(default_factory=lambda: [64, 64])
     critic_hidden: list[int] = field(default_factory=lambda: [64, 64])
     activation: str = "relu"

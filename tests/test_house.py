@@ -14,20 +14,25 @@ LONGEST_FILE = 500
 # Folders at the top of the repository that are imported as robo_ppo.<name>.
 MAPPED = ("conf", "export", "policies", "robots", "tasks")
 
+# The package that flies policies: a distribution of its own, which lies inside another folder.
+ONBOARD = "robo_ppo_onboard"
+
 # What each part may import besides itself, and whatever those may import in turn. A part that is missing here is a
 # failure of the test, not a freedom.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
-    "robo_ppo.errors": (),
+    ONBOARD: (),
+    "robo_ppo.errors": (ONBOARD,),
     "robo_ppo.config": (),
     "robo_ppo.conf": (),
     "robo_ppo.policies": (),
     "robo_ppo.sim": ("robo_ppo.errors",),
     "robo_ppo.learn": ("robo_ppo.errors", "robo_ppo.config"),
-    "robo_ppo.export.onboard": (),
-    "robo_ppo.env": ("robo_ppo.sim", "robo_ppo.errors", "robo_ppo.config"),
+    "robo_ppo.env": ("robo_ppo.sim", "robo_ppo.errors", "robo_ppo.config", ONBOARD),
     "robo_ppo.tasks": ("robo_ppo.env",),
     "robo_ppo.robots": ("robo_ppo.env",),
-    "robo_ppo.export": ("robo_ppo.env", "robo_ppo.learn", "robo_ppo.export.onboard"),
+    "robo_ppo.export": ("robo_ppo.env", "robo_ppo.learn", ONBOARD),
+    # The entry point of a command that needs runs; nothing imports it.
+    "robo_ppo.export.__main__": ("robo_ppo.run",),
     "robo_ppo.run": ("robo_ppo.env", "robo_ppo.learn", "robo_ppo.export"),
     "robo_ppo.shaping": ("robo_ppo.run",),
     # A command: it stands where people look for it, and its body is part of `run`, which films and plots.
@@ -40,6 +45,7 @@ def python_files(*folders: str) -> list[Path]:
 
 
 LIBRARY = python_files("robo_ppo", *MAPPED)
+FLIES = python_files("export/onboard")
 SCRIPTS = sorted(ROOT.glob("*.py"))
 EVERYTHING = [*LIBRARY, *SCRIPTS, *python_files("benchmarks", "tests")]
 
@@ -51,7 +57,10 @@ def name_of(path: Path) -> str:
 def module_of(path: Path) -> str:
     """Where a file of the library is imported from: tasks/uav/nav.py is robo_ppo.tasks.uav.nav."""
     parts = path.relative_to(ROOT).with_suffix("").parts
-    parts = parts if parts[0] == "robo_ppo" else ("robo_ppo", *parts)
+    if parts[:2] == ("export", "onboard"):
+        parts = (ONBOARD, *parts[2:])
+    elif parts[0] != "robo_ppo":
+        parts = ("robo_ppo", *parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -81,7 +90,9 @@ def wrong_imports(module: str, is_package: bool, source: str) -> list[str]:
     wrong: list[str] = []
     for line, name in imports_of(module, is_package, source):
         other = part_of(name)
-        if name.split(".")[0] in MAPPED:
+        if f"{name}.".startswith("robo_ppo.export.onboard."):
+            wrong.append(f"line {line}: '{name}' is imported as '{name.replace('robo_ppo.export.onboard', ONBOARD)}'")
+        elif name.split(".")[0] in MAPPED:
             wrong.append(f"line {line}: '{name}' is imported as 'robo_ppo.{name}'")
         elif own and other and other != own and other not in reachable(own):
             wrong.append(f"line {line}: {own} may not import {other} ('{name}')")
@@ -122,14 +133,31 @@ def test_what_is_mapped_is_imported_by_its_name_in_scripts_and_tests() -> None:
         ("robo_ppo.tasks.uav.nav", "from robo_ppo.robots.crazyflie import robot", True),
         ("robo_ppo.run.train", "from robo_ppo.sim.mujoco_cpu import MujocoCpu", False),
         ("robo_ppo.run.train", "from tasks.uav import nav", True),
-        ("robo_ppo.export.onboard.controller", "from robo_ppo.export.bundle import Bundle", True),
-        ("robo_ppo.export.bundle", "from robo_ppo.export.onboard.controller import Controller", False),
+        ("robo_ppo_onboard.controller", "from robo_ppo.export.bundle import Bundle", True),
+        ("robo_ppo_onboard.controller", "from robo_ppo.errors import UserError", True),
+        ("robo_ppo_onboard.links.simulated", "from ..contract import Contract", False),
+        ("robo_ppo.export.bundle", "from robo_ppo_onboard.controller import Controller", False),
+        ("robo_ppo.export.bundle", "from robo_ppo.export.onboard.controller import Controller", True),
+        ("robo_ppo.export.bundle", "from .onboard.controller import Controller", True),
+        ("robo_ppo.export.bundle", "from robo_ppo.export import onboard", True),
+        ("robo_ppo.sim.mujoco_cpu", "from robo_ppo_onboard.errors import UserError", False),
         ("robo_ppo.export.bundle", "from robo_ppo.environment_of_another_kind import x", False),
         ("robo_ppo.export.bundle", "from robo_ppo.run import train", True),
     ],
 )
 def test_the_rule_tells_right_imports_from_wrong_ones(module: str, source: str, refused: bool) -> None:
     assert bool(wrong_imports(module, False, source)) == refused
+
+
+@pytest.mark.parametrize("path", FLIES, ids=name_of)
+def test_what_flies_runs_on_python_3_8_and_knows_itself_by_no_name(path: Path) -> None:
+    """Imports within it are relative, so that it works from wherever it was put."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or ""]
+        assert not [name for name in names if name.startswith("robo_ppo")], f"line {getattr(node, 'lineno', 0)}"
 
 
 def test_no_part_of_the_house_depends_on_itself() -> None:

@@ -16,6 +16,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 MAPPED = ("conf", "export", "policies", "robots", "tasks")
 FOLDERS = ("robo_ppo", *MAPPED)
+ONBOARD = ROOT / "export/onboard"
+PACKAGES = ("robo_ppo", "robo_ppo_onboard")
 IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 PROBE = """
@@ -36,6 +38,8 @@ def settings() -> dict[str, Any]:
 
 def installed_name(path: Path) -> str:
     """Where a file of the repository lies in a wheel: tasks/uav/nav.py in robo_ppo/tasks/uav/nav.py."""
+    if path.is_relative_to(ONBOARD):
+        return (Path("robo_ppo_onboard") / path.relative_to(ONBOARD)).as_posix()
     relative = path.relative_to(ROOT).as_posix()
     return relative if relative.split("/")[0] == "robo_ppo" else f"robo_ppo/{relative}"
 
@@ -46,7 +50,9 @@ def library_files() -> list[Path]:
         path
         for folder in FOLDERS
         for path in (ROOT / folder).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and not (path.parent == ONBOARD and path.suffix in (".md", ".toml"))  # of its own distribution
     )
 
 
@@ -57,7 +63,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 def probe(python: Path | str, *options: str, cwd: Path) -> dict[str, Any]:
-    names = ["robo_ppo", *(f"robo_ppo.{name}" for name in MAPPED), "robo_ppo.tasks.uav", "robo_ppo.robots.crazyflie"]
+    names = [*PACKAGES, *(f"robo_ppo.{name}" for name in MAPPED), "robo_ppo.tasks.uav", "robo_ppo.robots.crazyflie"]
     return json.loads(run(python, *options, "-c", PROBE, *names, cwd=cwd))
 
 
@@ -90,14 +96,15 @@ def test_every_package_is_listed() -> None:
     setuptools = settings()["tool"]["setuptools"]
     assert sorted(setuptools["packages"]) == sorted(packages)
     assert not [folder for folder in folders if not (folder / "__init__.py").exists()]
-    assert setuptools["package-dir"] == {"robo_ppo": "robo_ppo"} | {f"robo_ppo.{name}": name for name in MAPPED}
+    mapped = {f"robo_ppo.{name}": name for name in MAPPED}
+    assert setuptools["package-dir"] == {"robo_ppo": "robo_ppo", "robo_ppo_onboard": "export/onboard"} | mapped
 
 
 def test_the_wheel_holds_every_file_and_no_generic_name(wheel: Path) -> None:
     contents = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in contents}
-    assert {name for name in top if not name.endswith(".dist-info")} == {"robo_ppo"}
-    inside = sorted(name for name in contents if name.startswith("robo_ppo/"))
+    assert {name for name in top if not name.endswith(".dist-info")} == set(PACKAGES)
+    inside = sorted(name for name in contents if name.split("/")[0] in PACKAGES)
     assert inside == sorted(installed_name(path) for path in library_files())
 
 
@@ -117,7 +124,8 @@ def test_the_wheel_brings_the_command(wheel: Path) -> None:
 @pytest.mark.parametrize("options", [(), ("-I",)], ids=["from the root, as a script", "from the installation alone"])
 def test_the_editable_installation_finds_the_same_names(options: tuple[str, ...]) -> None:
     seen = probe(sys.executable, *options, cwd=ROOT)
-    expected = {name: ROOT / name.removeprefix("robo_ppo.").replace(".", "/") / "__init__.py" for name in seen["found"]}
+    folders = {name: ROOT / name.removeprefix("robo_ppo.").replace(".", "/") for name in seen["found"]}
+    expected = {name: folder / "__init__.py" for name, folder in (folders | {"robo_ppo_onboard": ONBOARD}).items()}
     assert {name: Path(file) for name, file in seen["found"].items()} == expected
 
 

@@ -5,9 +5,10 @@ only metadata is the JSON of a `Contract` (`robo_ppo_onboard.contract`).
 
     bundle = read_bundle("policy.onnx")              # refuses, with the reason, what it cannot vouch for
 
-Reading checks the SHA-256 of the file, every key and type of the contract, and the contract against the graph. The hash
-stands inside the file it covers, computed with its own 64 characters set to zero. It proves **integrity, not
-authenticity**: it shows that a file was damaged or edited by accident, not who made it; anyone can seal a file anew.
+Reading checks the SHA-256 of the file, every key and type of the contract, the contract against the graph, and that the
+safety net knows its limits and its fallback. The hash stands inside the file it covers, computed with its own 64
+characters set to zero. It proves **integrity, not authenticity**: it shows that a file was damaged or edited by
+accident, not who made it; anyone can seal a file anew.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Sequence
 
 from .contract import STATE_IN, STATE_OUT, Contract, contract_from_json
 from .errors import UserError
+from .safety.fallback import fallback_of
+from .safety.limits import Limits
 from .wire import Model, Text, Value, read_model
 
 METADATA_KEY = "robo_ppo"
@@ -44,23 +47,30 @@ def read_bundle(path: str | Path) -> Bundle:
         raise UserError(f"cannot read the policy bundle {path}: {error.strerror}") from error
     try:
         return open_bundle(data)
-    except (ValueError, OverflowError, RecursionError) as error:
+    except (ValueError, UserError) as error:
         raise UserError(f"{path} is not a usable policy bundle: {error}") from error
 
 
 def open_bundle(data: bytes) -> Bundle:
-    """Check everything about the bytes of a bundle; ValueError with the reason."""
+    """Check all of a bundle, from its bytes; ValueError with the reason, or UserError where the safety net refuses."""
     model = read_model(data)
     document = model.metadata.get(METADATA_KEY)
-    if document is None or model.repeated:
+    if document is None:
         raise ValueError("it has no robo_ppo metadata: it was not exported by robo_ppo, or it was truncated or altered")
     seal = re.match(re.escape(SEAL) + "([0-9a-f]{64})", document.value)
     if seal is None or seal[1] != digest(data, document):
         raise ValueError("its SHA-256 does not match: it was altered after the export; export it again")
     contract = contract_from_json(document.value)
+    if contract.sha256 != seal[1]:
+        raise ValueError(f"its contract gives the SHA-256 '{contract.sha256}', and its seal another")
+    others = [key for key in model.metadata if key != METADATA_KEY]
+    if others:
+        raise ValueError(f"its metadata has the unknown key '{others[0]}' beside '{METADATA_KEY}'")
     if model.external is not None:
         raise ValueError(f"the values of '{model.external}' lie in another file; a bundle is one self-contained file")
     _require_ports(model, contract)
+    Limits.of(contract)
+    fallback_of(contract)
     return Bundle(contract, data)
 
 

@@ -1,12 +1,11 @@
 """The contract between a policy and a vehicle: what goes in, what comes out, and everything else that either must know.
 
-A `Contract` says what every input and output means, which state the policy starts from, the limits of the safety net,
-versions, where it was trained, how it did, and a golden sequence that every runtime must reproduce. In a bundle
-(`robo_ppo_onboard.bundle`) it is one JSON document:
+A `Contract` says what every input and output means, which state the policy starts from, the limits of the safety net
+and its fallback, versions, where it was trained, how it did, and a golden sequence that every runtime must reproduce.
+In a bundle (`robo_ppo_onboard.bundle`) it is one JSON document:
 
     text = contract_to_json(contract)                # one line of ASCII; float32 and float64 survive exactly
     assert contract_from_json(text) == contract      # ValueError names the place of whatever does not belong
-
 """
 
 import collections.abc
@@ -37,6 +36,7 @@ from .errors import did_you_mean
 
 SCHEMA = 1
 STATE_IN, STATE_OUT = "state_in", "state_out"
+LARGEST = float(np.finfo(np.float32).max)
 
 if TYPE_CHECKING:
     Array = np.ndarray[Tuple[Any, ...], np.dtype[np.float32]]  # in full: from NumPy 2.5 on, NDArray hides its class
@@ -110,6 +110,8 @@ class StateSlice:
         _require_shape(self.name, self.shape)
         if len(self.initial) != math.prod(self.shape):
             raise ValueError(f"state '{self.name}': {len(self.initial)} initial values for shape {self.shape}")
+        if any(abs(value) > LARGEST for value in self.initial):
+            raise ValueError(f"state '{self.name}': an initial value is not a float32")
 
 
 @dataclass(frozen=True)
@@ -238,11 +240,40 @@ def contract_to_json(contract: Contract) -> str:
 
 def contract_from_json(text: str) -> Contract:
     """The contract from JSON with every key and no other; ValueError names the place of whatever does not belong."""
-    document = cast(Dict[str, object], _expect(dict, json.loads(text, parse_constant=_refuse_constant), "contract"))
+    document = cast(Dict[str, object], _expect(dict, _parse(text), "contract"))
     schema = document.get("schema")
     if type(schema) is int and schema != SCHEMA:  # a newer document may differ in anything else: say only this
         raise ValueError(f"its schema is {schema}; this version reads schema {SCHEMA}")
     return _from_json(Contract, document, "contract")
+
+
+def _parse(text: str) -> object:
+    """Plain JSON: finite numbers, every key once, and text that any other program can hold."""
+    try:
+        value: object = json.loads(
+            text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite, strict=True
+        )
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError("its metadata holds half of a surrogate pair, which is no text") from error
+    except RecursionError as error:
+        raise ValueError("its metadata is nested without end") from error
+    return value
+
+
+def _unique(pairs: List[Tuple[str, object]]) -> Dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"its metadata has the key '{max(keys, key=keys.count)}' twice in one object")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"its metadata holds {text}, which is no finite number")
+    return number
 
 
 def _to_json(value: object) -> object:
@@ -275,10 +306,12 @@ def _from_json(hint: Any, value: object, where: str) -> Any:
         return tuple(_from_json(hints[i], entry, f"{where}[{i}]") for i, entry in enumerate(entries))
     if hint is np.ndarray:
         return _array_from_json(value, where)
-    number = float(value) if hint is float and type(value) is int else value
-    if isinstance(number, float) and not math.isfinite(number):
-        raise ValueError(f"{where} is not finite")
-    return _expect(hint, number, where)
+    if hint is float and type(value) is int:  # as some programs write 1.0
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ValueError(f"{where} is too large for a number") from error
+    return _expect(hint, value, where)
 
 
 def _record_from_json(record: type, value: object, where: str) -> Any:
@@ -298,12 +331,11 @@ def _record_from_json(record: type, value: object, where: str) -> Any:
 
 
 def _array_from_json(value: object, where: str) -> Array:
+    _require_numbers(_expect(list, value, where), where)
     try:
-        exact = np.asarray(_expect(list, value, where))
-    except ValueError as error:
-        raise ValueError(f"{where} is not a list, or its rows differ in length") from error
-    if exact.dtype.kind not in "if":
-        raise ValueError(f"{where} holds something other than numbers")
+        exact = np.asarray(value, dtype=np.float64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{where} has rows that differ in length, or a number that is not a float32") from error
     with np.errstate(over="ignore"):
         single = exact.astype(np.float32)
     if not np.array_equal(exact, single):
@@ -311,15 +343,19 @@ def _array_from_json(value: object, where: str) -> Array:
     return single
 
 
+def _require_numbers(value: object, where: str) -> None:
+    if isinstance(value, list):
+        for item in cast(List[object], value):
+            _require_numbers(item, where)
+    elif type(value) not in (float, int):
+        raise ValueError(f"{where} holds something other than numbers")
+
+
 def _expect(kind: type, value: object, where: str) -> object:
     if type(value) is not kind:
         shown = repr(value)
         raise ValueError(f"{where} is {shown if len(shown) <= 60 else shown[:57] + '...'}, which is no {kind.__name__}")
     return value
-
-
-def _refuse_constant(text: str) -> object:
-    raise ValueError(f"its metadata holds {text}, which is no JSON number")
 
 
 @lru_cache(maxsize=None)

@@ -110,7 +110,7 @@ def build(
     _check_ends(table, task)
 
     _check_observation(settings)
-    onboard = Onboard(table, list(settings.observation.policy))
+    onboard = Onboard(table, list(settings.observation.policy), settings.observation.history)
     critic = tuple(name for name in settings.observation.critic if name not in onboard.signals)
     table.graph(critic)
     sensors = _sensors(config, table, onboard, num_envs, sim.device)
@@ -274,6 +274,7 @@ def _foreign_class(config: RunConfig) -> type[ForeignEnvironment] | None:
         "reward": config.reward,
         "randomization.parameters": config.randomization.parameters,
         "task.observation": config.task.observation.policy or config.task.observation.critic,
+        "task.observation.history": config.task.observation.history != 1,
         "task.measurements": config.task.measurements,
         "task.episode_seconds": config.task.episode_seconds,
         "task.timestep": config.task.timestep,

@@ -392,8 +392,9 @@ class Environment(VectorEnvironment):
             rows.write(observation[name], group)
 
     def _groups(self, policy: Tensor, values: Mapping[str, Tensor]) -> Observation:
-        """Both groups: the critic sees what the policy sees, and true signals besides."""
-        critic = torch.cat((policy, concatenate(values, self.critic)), 1) if self.critic else policy
+        """Both groups: the critic sees what the policy sees now, and true signals besides."""
+        present = self.onboard.present(policy)
+        critic = torch.cat((present, concatenate(values, self.critic)), 1) if self.critic else present
         return {"policy": policy, "critic": critic}
 
     def _contain_broken_worlds(

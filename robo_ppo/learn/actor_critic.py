@@ -5,7 +5,8 @@
     distribution, state = model.policy(normalized["policy"], state)
     value = model.value(normalized["critic"])
 
-A policy carries a state from step to step; that of a feed-forward network has no numbers in it.
+A policy carries a state from step to step: that of a gated recurrent unit in front of the actor (`recurrent="gru"`),
+or one without any numbers. The critic remembers nothing; it may see what is hidden from the policy instead.
 """
 
 import itertools
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.learn.gaussian import DiagonalGaussian
+from robo_ppo.learn.gru import GRU
 from robo_ppo.learn.normalizer import Normalizer, limited
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -25,6 +27,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
 }
+RECURRENT = ("none", "gru")
 
 
 class ActorCritic(nn.Module):
@@ -38,6 +41,8 @@ class ActorCritic(nn.Module):
         hidden: Sequence[int],
         critic_hidden: Sequence[int],
         activation: str,
+        recurrent: str = "none",
+        recurrent_size: int = 0,
         initial_std: float,
         min_std: float,
         max_std: float,
@@ -46,13 +51,20 @@ class ActorCritic(nn.Module):
         super().__init__()
         if activation not in ACTIVATIONS:
             raise UserError(f"policy.activation={activation}; {did_you_mean(activation, ACTIVATIONS)}")
+        if recurrent not in RECURRENT:
+            raise UserError(f"policy.recurrent={recurrent}; it must be none or gru")
+        if recurrent != "none" and recurrent_size < 1:
+            raise UserError(f"policy.recurrent_size must be at least 1, not {recurrent_size}")
         if not 0.0 < min_std <= initial_std <= max_std:
             raise UserError(
                 f"policy: 0 < min_std ≤ initial_std ≤ max_std must hold, not {min_std}, {initial_std}, {max_std}"
             )
         self.normalizers = nn.ModuleDict({name: Normalizer(size) for name, size in observation_sizes.items()})
+        self.memory = None if recurrent == "none" else GRU(observation_sizes["policy"], recurrent_size, generator)
+        self.state_size = self.memory.size if self.memory is not None else 0
         # A small last layer: the first policy does next to nothing, whatever it sees.
-        self.actor = mlp(observation_sizes["policy"], hidden, action_size, activation, 0.01, generator)
+        seen = self.state_size or observation_sizes["policy"]
+        self.actor = mlp(seen, hidden, action_size, activation, 0.01, generator)
         self.critic = mlp(observation_sizes["critic"], critic_hidden, 1, activation, 1.0, generator)
         self.log_std = nn.Parameter(torch.full((action_size,), math.log(initial_std)))
         self.log_std_bounds = (math.log(min_std), math.log(max_std))
@@ -67,13 +79,30 @@ class ActorCritic(nn.Module):
         assert isinstance(found, Normalizer)
         return found
 
+    def policy_parameters(self) -> list[nn.Parameter]:
+        """What the policy learns, and the critic does not."""
+        memory = [] if self.memory is None else [*self.memory.parameters()]
+        return [*self.actor.parameters(), self.log_std, *memory]
+
     def initial_state(self, num_envs: int) -> Tensor:
-        """State of the policy at the beginning of an episode (num_envs, 0)."""
-        return self.log_std.new_zeros(num_envs, 0)
+        """State of the policy at the beginning of an episode (num_envs, k)."""
+        return self.log_std.new_zeros(num_envs, self.state_size)
 
     def policy(self, normalized: Tensor, state: Tensor) -> tuple[DiagonalGaussian, Tensor]:
         """Distribution of the action, from a normalised observation (n, size) and the state (n, k)."""
-        return DiagonalGaussian(self.actor(limited(normalized)), self.log_std), state
+        seen = limited(normalized)
+        if self.memory is not None:
+            seen = state = self.memory(seen, state)
+        return DiagonalGaussian(self.actor(seen), self.log_std), state
+
+    def policy_over_time(self, normalized: Tensor, state: Tensor, ended: Tensor) -> DiagonalGaussian:
+        """Distributions of many steps of n environments, one step after another: (steps · n, action_size).
+
+        From the state before the first step (n, k); `ended` (steps · n,) says with which steps an episode ended.
+        """
+        assert self.memory is not None
+        states = self.memory.over_time(limited(normalized), state, ended)
+        return DiagonalGaussian(self.actor(states), self.log_std)
 
     def value(self, normalized: Tensor) -> Tensor:
         """Expected return (n,) from a normalised observation of the critic (n, size)."""

@@ -14,6 +14,9 @@ learning rate follows the divergence between the old and the new policy, in ever
 and it falls by a third; not far enough, and it rises by half. Without `target_kl` it is constant, as far as its upper
 bound allows, which the caller may lower on the way. Nothing here writes a file or prints.
 
+A minibatch of a policy without a memory holds any samples; that of a recurrent one, all steps of some environments, in
+their order, and the state before the first.
+
 `act` and `record` keep what they change in fixed places, so that they can be part of a recorded step; all passes of an
 update over the minibatches are one recorded graph on a GPU (`robo_ppo.learn.replay`).
 """
@@ -128,12 +131,18 @@ class PPO:
                 f"ppo.minibatches={settings.minibatches} does not divide the {rollout.horizon * rollout.num_envs} "
                 f"samples of an iteration (ppo.horizon={rollout.horizon} times num_envs={rollout.num_envs})"
             )
+        self._is_recurrent = model.memory is not None
+        if self._is_recurrent and rollout.num_envs % settings.minibatches:
+            raise UserError(
+                f"ppo.minibatches={settings.minibatches} does not divide num_envs={rollout.num_envs}, and a recurrent "
+                "policy learns from whole environments"
+            )
         self.model, self.rollout, self.settings, self.generator = model, rollout, settings, generator
         device = rollout.reward.device
         self.learning_rate = torch.tensor(settings.learning_rate, device=device)
         self.max_learning_rate = torch.tensor(settings.max_learning_rate, device=device)
         # Actor and critic apart, since the scales of their losses, and so of their gradients, have nothing in common.
-        self.parameters = FlatParameters([[*model.actor.parameters(), model.log_std], [*model.critic.parameters()]])
+        self.parameters = FlatParameters([model.policy_parameters(), [*model.critic.parameters()]])
         self.optimizer = torch.optim.Adam(
             [self.parameters.value],
             lr=self.learning_rate,
@@ -161,7 +170,7 @@ class PPO:
         """Begin a rollout."""
         self.rollout.begin()
         self.rollout.log_std.copy_(self.model.log_std)
-        self.rollout.policy_state = self.policy_state.clone()
+        self.rollout.policy_state.copy_(self.policy_state)
 
     @torch.no_grad()
     def act(self, observation: dict[str, Tensor]) -> Tensor:
@@ -226,6 +235,8 @@ class PPO:
             rollout.next_value.copy_(torch.where(rollout.ended, rollout.next_value, following))
             advantage = ESTIMATORS[settings.advantage](rollout, settings.gamma, settings.gae_lambda)
             batch = rollout.flat()
+            if self._is_recurrent:
+                batch |= {"state": rollout.policy_state, "ended": rollout.ended.flatten()}
             batch["advantage"] = advantage.flatten()
             batch["return"] = batch["advantage"] + batch["value"]
             explained = explained_variance(batch["value"], batch["return"], batch["weight"], self._mean_over_ranks)
@@ -263,11 +274,11 @@ class PPO:
     def _shuffle(self, batch: Batch) -> None:
         """Lay out the minibatches, the same for all epochs: to copy all again for each changes nothing visible."""
         count = self.settings.minibatches
-        order = torch.randperm(len(batch["value"]), generator=self.generator, device=batch["value"].device)
+        orders = self._orders(count)
         for name, values in batch.items():
             if name not in self._storage:
                 self._storage[name] = torch.empty_like(values)
-            torch.index_select(values, 0, order, out=self._storage[name])
+            torch.index_select(values, 0, orders.get(name, orders["samples"]), out=self._storage[name])
         if not self._minibatches:
             self._storage["share"] = torch.empty_like(batch["weight"])
             parts = {name: storage.chunk(count) for name, storage in self._storage.items()}
@@ -276,6 +287,17 @@ class PPO:
             if self.settings.normalize_advantage == "minibatch":
                 part["advantage"].copy_(standardize(part["advantage"], part["weight"], self._mean_over_ranks))
             part["share"].copy_(part["weight"] / part["weight"].sum().clamp_min(1.0))
+
+    def _orders(self, minibatches: int) -> dict[str, Tensor]:
+        """In which order the samples are laid out and, of a recurrent policy, the environments' states."""
+        rollout = self.rollout
+        shuffled = rollout.num_envs if self._is_recurrent else rollout.horizon * rollout.num_envs
+        order = torch.randperm(shuffled, generator=self.generator, device=rollout.device)
+        if not self._is_recurrent:
+            return {"samples": order}
+        steps = torch.arange(rollout.horizon, device=rollout.device) * rollout.num_envs
+        samples = steps.view(1, -1, 1) + order.view(minibatches, 1, -1)  # of all steps, one after another
+        return {"samples": samples.flatten(), "state": order}
 
     def _learn_everything(self) -> None:
         """All passes over the minibatches; their statistics are summed up in fixed places."""
@@ -292,7 +314,10 @@ class PPO:
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor, Statistics]:
         """Loss, divergence from the policy that acted, and statistics of a minibatch."""
         with torch.autocast(batch["policy"].device.type, torch.bfloat16, enabled=self._in_bf16):
-            new, _ = self.model.policy(batch["policy"], self.model.initial_state(0))
+            if self._is_recurrent:
+                new = self.model.policy_over_time(batch["policy"], batch["state"], batch["ended"])
+            else:
+                new, _ = self.model.policy(batch["policy"], self.model.initial_state(0))
             value = self.model.value(batch["critic"])
         new = DiagonalGaussian(new.mean.float(), new.log_std)
         loss, statistics = ppo_loss(new, value.float(), batch, self.settings)

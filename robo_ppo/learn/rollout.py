@@ -13,7 +13,13 @@ class Rollout:
     """
 
     def __init__(
-        self, horizon: int, num_envs: int, observation_sizes: Mapping[str, int], action_size: int, device: torch.device
+        self,
+        horizon: int,
+        num_envs: int,
+        observation_sizes: Mapping[str, int],
+        action_size: int,
+        device: torch.device,
+        state_size: int = 0,
     ) -> None:
         def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(horizon, num_envs, *shape, dtype=dtype, device=device)
@@ -30,7 +36,7 @@ class Rollout:
         self.ended = empty(dtype=torch.bool)  # terminated or truncated
         self.weight = empty()  # 0 where a world broke: nothing to be learnt there
         self.log_std = torch.zeros(action_size, device=device)  # of the policy that acted
-        self.policy_state: Tensor | None = None  # at the first step
+        self.policy_state = torch.zeros(num_envs, state_size, device=device)  # before the first step
         self._step = 0
         self._step_on_device = torch.zeros(1, dtype=torch.int64, device=device)
         self._host_counts = device.type == "cpu"

@@ -1,4 +1,4 @@
-"""The command line: `train.py`, `evaluate.py`, `play.py`, and `robo-ppo train|evaluate|play|new` where it is installed.
+"""The command line: `train.py`, `evaluate.py`, `play.py`, `robo-ppo train|evaluate|play|export|new` where installed.
 
 Hydra composes the configuration from `conf/` and the arguments. A person's mistake ends in one message and exit code 2;
 nothing heavy has been imported by then if the mistake is in the configuration.
@@ -34,13 +34,14 @@ from robo_ppo.run.sweep import plugins
 
 _USAGE = (
     "usage: robo-ppo train|evaluate|play [key=value …]   (robo-ppo train --help lists the keys)\n"
+    "       robo-ppo export run=latest [format=c]        (robo-ppo export --help says what else)\n"
     "       robo-ppo new <my_project>                    (write a project with a task of your own)"
 )
 
 
 def main() -> None:
     """`robo-ppo <command> …`."""
-    commands = {"train": train, "evaluate": evaluate, "play": play, "new": new}
+    commands = {"train": train, "evaluate": evaluate, "play": play, "export": export, "new": new}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         print(_USAGE, file=sys.stderr)
         sys.exit(0 if len(sys.argv) == 2 and sys.argv[1] in ("-h", "--help") else 2)
@@ -60,6 +61,13 @@ def evaluate() -> None:
 def play() -> None:
     """`python play.py run=latest`."""
     _run("play", _play)
+
+
+def export() -> None:
+    """`robo-ppo export run=latest`, which is `python -m robo_ppo.export run=latest`."""
+    from robo_ppo.run.export import main as export_main
+
+    sys.exit(export_main(sys.argv[1:]))
 
 
 def new() -> None:

@@ -23,9 +23,11 @@ def describe(config: RunConfig, environment: VectorEnvironment) -> str:
 
 
 def _learner(config: RunConfig) -> str:
+    policy = config.policy
+    memory = "" if policy.recurrent == "none" else f"{policy.recurrent} {policy.recurrent_size} → "
     return (
-        f"networks: policy {list(config.policy.hidden)}, critic {list(config.policy.critic_hidden)}, "
-        f"{config.policy.activation}; {config.num_envs} environments in {config.ranks} rank(s), "
+        f"networks: policy {memory}{list(policy.hidden)}, critic {list(policy.critic_hidden)}, "
+        f"{policy.activation}; {config.num_envs} environments in {config.ranks} rank(s), "
         f"{config.total_steps / 1e6:g} M steps at most, seed {config.seed}"
     )
 
@@ -38,7 +40,7 @@ def _task(config: RunConfig, environment: Environment) -> list[str]:
         f"physics {options.decimation / options.control_period:g} Hz, {config.task.episode_seconds:g} s episodes",
         _measurements(environment),
         _section(
-            f"observation: policy {sizes['policy']} numbers, critic {sizes['critic']}",
+            f"observation: policy {sizes['policy']} numbers{_history(environment)}, critic {sizes['critic']}",
             ["signal", "size", "unit", "frame", "seen by"],
             _observations(environment),
         ),
@@ -56,6 +58,11 @@ def _task(config: RunConfig, environment: Environment) -> list[str]:
             "varied from episode to episode", ["parameter", "from", "to", "unit"], _randomization(config, environment)
         ),
     ]
+
+
+def _history(environment: Environment) -> str:
+    onboard = environment.onboard
+    return "" if onboard.history == 1 else f" (the last {onboard.history} steps, {onboard.present_size} each)"
 
 
 def _measurements(environment: VectorEnvironment) -> str:

@@ -18,10 +18,6 @@ from robo_ppo.run.resolve import check, on_cpu, resolved
 
 if TYPE_CHECKING:
     from robo_ppo.run.train import TrainingResult
-    from robo_ppo_onboard.bundle import Bundle
-
-_GOLDEN_FLIGHTS = 200  # environments whose measurements the exported policy is compared on
-_GOLDEN_STEPS = 50
 
 
 def run(config: RunConfig, overrides: list[str], output: Path | None = None) -> None:
@@ -104,48 +100,20 @@ def _conclude(config: RunConfig, folder: Path, result: "TrainingResult") -> None
 
     best = f"best validation {score_text(result.score, result.best_validation)}"
     print(f"trained {result.steps / 1e6:.2f} M steps in {result.seconds:.0f} s; {best}")
-    finish(config, folder, result.steps)
+    finish(config, folder)
 
 
-def finish(config: RunConfig, folder: Path, steps: int) -> None:
+def finish(config: RunConfig, folder: Path) -> None:
     """Export the best policy of a run, evaluate the file, and report."""
     from robo_ppo.run import evaluate
+    from robo_ppo.run.export import export_run
 
-    bundle = export(config, folder, steps)
+    bundle = export_run(config, folder)
     print(f"exported {folder / 'policy.onnx'}")
     settings = config.evaluation
     if settings.episodes:
         options = evaluate.Options(settings.episodes, "test", settings.video, settings.video_seconds)
         evaluate.evaluate(folder, config, bundle, options, record_in=folder / "policy.onnx")
-
-
-def export(config: RunConfig, folder: Path, steps: int) -> "Bundle":
-    """Write policy.onnx from the best checkpoint, checked against torch on measurements of validation flights."""
-    import torch
-
-    from robo_ppo.env.build import affordable, make_environment
-    from robo_ppo.export.policy import export_policy, measured_sequence
-    from robo_ppo.run import checkpoint
-    from robo_ppo.run.train import load_model, make_model
-    from robo_ppo_onboard.contract import Training
-
-    flights = affordable(config, _GOLDEN_FLIGHTS)
-    environment = make_environment(on_cpu(config), "validation", flights, episodes=flights)
-    model = make_model(config, environment.observation_sizes, environment.action_size)
-    best = checkpoint.read(folder / "checkpoints" / checkpoint.BEST)
-    load_model(model, best["model"], str(folder))
-    generator = torch.Generator().manual_seed(config.seed)
-    size = (flights, environment.action_size)
-    actions = [0.3 * torch.randn(size, generator=generator) for _ in range(_GOLDEN_STEPS - 1)]
-    versions = folders.versions()
-    training = Training(
-        commit=versions["commit"], seed=config.seed, steps=best["steps"], config=folders.portable(config)
-    )
-    with closing(environment):
-        samples = measured_sequence(environment, actions)
-    return export_policy(
-        folder / "policy.onnx", config.task.name, environment.interface, model, samples, versions, training
-    )
 
 
 def _refuse_unless_training(folder: Path) -> None:

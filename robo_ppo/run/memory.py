@@ -124,6 +124,8 @@ def message(config: RunConfig, memory: Memory, card: str, fit: Fit | None) -> st
 
 def _unit(config: RunConfig) -> int:
     """Worlds come in multiples of this, so that the minibatches of a rollout are of one size."""
+    if config.policy.recurrent != "none":  # of whole worlds
+        return config.ppo.minibatches
     return config.ppo.minibatches // math.gcd(config.ppo.minibatches, config.ppo.horizon)
 
 

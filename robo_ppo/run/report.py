@@ -116,6 +116,7 @@ def _contents(files: _Files) -> dict[str, Any]:
     versions = files.mapping("versions.json")
     progress = files.last_line("metrics.jsonl")
     task, training = _section(config, "task"), _section(evaluation, "training")
+    observation = _section(task, "observation")
     name = task.get("name") or evaluation.get("task") or files.folder.name
     success = _section(evaluation, "success")
     columns, metrics = _metrics(_section(evaluation, "metrics"))
@@ -139,7 +140,8 @@ def _contents(files: _Files) -> dict[str, Any]:
         "film": files.embedded("evaluation/video.mp4", "video/mp4"),
         "pictures": _pictures(files),
         "reward": _terms(_section(config, "reward")),
-        "observation": {group: list(signals or {}) for group, signals in _section(task, "observation").items()},
+        "observation": {g: list(_section(observation, g)) for g in ("policy", "critic") if observation.get(g)},
+        "history": observation.get("history", 1),
         "measurements": _errors(_section(task, "measurements")),
         "varied": _varied(evaluation),
         "scenes": {name: value for name, value in _section(evaluation, "scenes").items() if _is_number(value)},

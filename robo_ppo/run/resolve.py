@@ -25,6 +25,7 @@ _LEAST = {
     "sim.contacts": 0,
     "sim.constraints": 0,
     "task.decimation": 1,
+    "task.observation.history": 1,
     "ppo.horizon": 1,
     "ppo.epochs": 1,
     "ppo.minibatches": 1,
@@ -154,6 +155,11 @@ def _check_shares(config: RunConfig) -> None:
         raise UserError(
             f"ppo.minibatches={config.ppo.minibatches} does not divide the {samples} samples of an iteration "
             f"(ppo.horizon={config.ppo.horizon} times the {config.num_envs // config.ranks} environments of a rank)"
+        )
+    if config.policy.recurrent != "none" and (config.num_envs // config.ranks) % config.ppo.minibatches:
+        raise UserError(
+            f"ppo.minibatches={config.ppo.minibatches} does not divide the {config.num_envs // config.ranks} "
+            f"environments of a rank; a policy with policy.recurrent={config.policy.recurrent} learns from whole ones"
         )
 
 

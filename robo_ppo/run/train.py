@@ -94,7 +94,7 @@ class Trainer:
         device = self.environment.device
         sizes, action_size = self.environment.observation_sizes, self.environment.action_size
         model = make_model(config, sizes, action_size).to(device)
-        rollout = Rollout(config.ppo.horizon, own_envs, sizes, action_size, device)
+        rollout = Rollout(config.ppo.horizon, own_envs, sizes, action_size, device, model.state_size)
         generator = torch.Generator(device).manual_seed(seed_of("learner", config.seed, ranks.rank))
         settings = PPOSettings(**dataclasses.asdict(config.ppo))
         execution = Execution(config.precision, config.compile, config.capture)
@@ -423,9 +423,12 @@ def initialise(model: ActorCritic, config: RunConfig) -> None:
     for key, before, now in (
         ("env_id", earlier.env_id, config.env_id),
         ("task.observation.policy", list(earlier.task.observation.policy), list(config.task.observation.policy)),
+        ("task.observation.history", earlier.task.observation.history, config.task.observation.history),
         ("robot.action", earlier.robot.action, config.robot.action),
         ("policy.hidden", list(earlier.policy.hidden), list(config.policy.hidden)),
         ("policy.activation", earlier.policy.activation, config.policy.activation),
+        ("policy.recurrent", earlier.policy.recurrent, config.policy.recurrent),
+        ("policy.recurrent_size", earlier.policy.recurrent_size, config.policy.recurrent_size),
     ):
         if before != now:
             raise UserError(f"the policy in {source} was trained with {key}={before}, this run has {now}")

@@ -235,6 +235,7 @@ def config(**changes: Any) -> RunConfig:
         observation=ObservationConfig(
             policy={name: {} for name in changes.pop("policy", POLICY)},
             critic={name: {} for name in changes.pop("critic", CRITIC)},
+            history=changes.pop("history", 1),
         ),
         measurements={name: MeasurementConfig(**e) for name, e in changes.pop("measurements", {}).items()},
         settings=changes.pop("settings", {}),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from robo_ppo.export.bundle import write_bundle
 from robo_ppo.export.onnx import to_onnx
 from robo_ppo.export.verify import record_golden
-from robo_ppo_onboard.contract import Contract, Port, StateSlice, Training, contract_to_json
+from robo_ppo_onboard.contract import Contract, Fallback, Port, StateSlice, Training, contract_to_json
 
 
 class Pilot(nn.Module):
@@ -35,12 +35,30 @@ class Pilot(nn.Module):
 
 
 PORTS = (
-    Port(name="position", shape=(3,), unit="m", frame="world", noise=0.01, delay=(0.0, 0.02)),
+    Port(
+        name="position",
+        shape=(3,),
+        unit="m",
+        frame="world",
+        noise=0.01,
+        delay=(0.0, 0.02),
+        lower=(-9.0,) * 3,
+        upper=(9.0,) * 3,
+    ),
     Port(name="attitude", shape=(4,), unit="1", frame="world", quaternion_order="wxyz"),
     Port(name="goal", shape=(3,), unit="m", frame="world", dropout=0.01, bias=0.0),
 )
 OUTPUTS = (
-    Port(name="thrust", shape=(1,), unit="N", frame="body", lower=(0.0,), upper=(8.0,), note="collective"),
+    Port(
+        name="thrust",
+        shape=(1,),
+        unit="N",
+        frame="body",
+        lower=(0.0,),
+        upper=(8.0,),
+        throttle=((0.0, 0.05), (4.0, 0.4), (8.0, 1.0)),
+        note="collective",
+    ),
     Port(name="body_rates", shape=(3,), unit="rad/s", frame="body", lower=(-3.0,) * 3, upper=(3.0,) * 3),
 )
 STATE = (
@@ -77,7 +95,8 @@ def contract(module: Pilot) -> Contract:
         inputs=PORTS,
         outputs=OUTPUTS,
         state=STATE,
-        limits={"tilt": 1.92, "speed": 3.0},
+        limits={"max_tilt_rad": 1.92, "max_speed_m_s": 3.0},
+        fallback=Fallback("constant", {"thrust": 4.0, "body_rates": 0.0}),
         versions={"torch": "2.13.0", "robo_ppo": "0.1.0"},
         training=Training(commit="0123abc", seed=3, steps=16_000_000, config='task: "uav_nav"  # ünïcode\nppo: {}\n'),
         golden=record_golden(module, samples(12), [port.name for port in OUTPUTS], initial),

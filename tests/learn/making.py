@@ -41,7 +41,9 @@ def learner(
     chosen = settings(**changes)
     networks = networks or model(seed)
     sizes = {name: networks.normalizer(name).mean.numel() for name in ("policy", "critic")}
-    rollout = Rollout(chosen.horizon, num_envs, sizes, networks.log_std.numel(), torch.device("cpu"))
+    rollout = Rollout(
+        chosen.horizon, num_envs, sizes, networks.log_std.numel(), torch.device("cpu"), networks.state_size
+    )
     return PPO(networks, rollout, chosen, torch.Generator().manual_seed(seed), mean_over_ranks)
 
 

@@ -2,6 +2,7 @@
 
 import re
 
+import onnx
 import pytest
 
 from robo_ppo.errors import UserError
@@ -11,6 +12,7 @@ from robo_ppo.run.evaluate import Options, fly
 from robo_ppo.run.search_path import OURS, configs_of
 from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo_onboard.verify import verify
+from tests.export.traces import traces_in
 
 TASKS = [
     path.removeprefix("task/uav_").removesuffix(".yaml") for path in configs_of(OURS) if path.startswith("task/uav_")
@@ -33,6 +35,11 @@ def test_it_is_what_the_shown_command_makes(task: str) -> None:
     now = compose(f"task=uav_{task}")
     for part in ("task", "robot", "reward", "randomization", "policy", "ppo"):
         assert getattr(trained, part) == getattr(now, part), f"{part} has changed since: train it again"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_it_tells_nothing_of_the_machine_it_was_made_on(task: str) -> None:
+    assert not traces_in(onnx.load(folders.find_bundle(f"uav_{task}")))
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -9,9 +9,10 @@ from torch import nn
 from robo_ppo.config import RunConfig
 from robo_ppo.env.build import build
 from robo_ppo.learn.actor_critic import ActorCritic
-from robo_ppo.run import checkpoint, main_job
+from robo_ppo.run import checkpoint
 from robo_ppo.run import folder as folders
 from robo_ppo.run.compose import compose
+from robo_ppo.run.export import export_run
 from robo_ppo.run.train import make_model
 
 SMALL = ("policy.hidden=[]", "policy.critic_hidden=[4]", "num_envs=8", "ranks=1", "threads=1", "total_steps=1000")
@@ -49,5 +50,5 @@ def make_run(folder: Path, config: RunConfig) -> Path:
     best = {"model": hovering(config).state_dict(), "steps": 1000, "validation": 1.0}
     checkpoint.write(folder / "checkpoints" / checkpoint.BEST, best)
     (folder / "metrics.jsonl").write_text('{"step": 1000.0, "seconds": 2.0, "train/success": 0.5}\n{"step": 20')
-    main_job.export(config, folder, 1000)
+    export_run(config, folder)
     return folder

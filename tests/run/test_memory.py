@@ -90,14 +90,18 @@ def test_as_many_worlds_fit_as_the_measured_parts_allow(config: RunConfig) -> No
     assert card.tried == [125_000, 250_000, 31_250, 62_500]  # the second did not fit either
 
 
-def test_worlds_come_in_multiples_that_the_minibatches_divide(config: RunConfig) -> None:
+@pytest.mark.parametrize(("recurrent", "least"), [("none", 6), ("gru", 48)])
+def test_worlds_come_in_multiples_that_the_minibatches_divide(config: RunConfig, recurrent: str, least: int) -> None:
     config = dataclasses.replace(
-        config, num_envs=999_999, ppo=dataclasses.replace(config.ppo, horizon=8, minibatches=48)
+        config,
+        num_envs=999_999,
+        ppo=dataclasses.replace(config.ppo, horizon=8, minibatches=48),
+        policy=dataclasses.replace(config.policy, recurrent=recurrent),
     )
     card = FakeCard()
     fit = fitting(config, card.train, card)
     assert fit is not None
-    assert all(count * 8 % 48 == 0 for count in (fit.num_envs, *card.tried))
+    assert all(count % least == 0 for count in (fit.num_envs, *card.tried))
 
 
 def test_where_even_few_worlds_do_not_fit_no_number_is_made_up(config: RunConfig) -> None:

@@ -23,6 +23,7 @@ task:
   observation:
     policy: {goal_offset: {}, gravity_direction: {}, a_signal_with_a_really_long_name_that_goes_on_and_on: {}}
     critic: {wind: {}}
+    history: 4
   measurements:
     velocity: {noise: 0.05, delay: [0.0, 0.02]}
 reward:
@@ -100,6 +101,7 @@ def test_report_holds_everything(run_dir: Path) -> None:
         "progress 4",
         "clearance_margin 1.5 margin 0.25",
         "goal_offset gravity_direction",
+        "of the last 4 control steps",
         "velocity noise 0.05, delay 0 – 0.02 s",
         "mass 0.9 – 1.1",
         "Flying straight would succeed: 38.1 % of the scenes.",

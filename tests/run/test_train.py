@@ -91,6 +91,8 @@ def test_init_latest_means_the_run_that_was_the_latest(run: Path, tmp_path: Path
     ("change", "said"),
     [
         ("policy.hidden=[8]", r"was trained with policy\.hidden=\[16\], this run has \[8\]"),
+        ("task.observation.history=2", r"was trained with task\.observation\.history=1, this run has 2"),
+        ("policy=gru", r"was trained with policy\.recurrent=none, this run has gru"),
         ("policy.critic_hidden=[8]", r"best\.pt does not fit this task, robot and policy: .*size mismatch"),
     ],
 )

@@ -10,6 +10,7 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from robo_ppo.learn.actor_critic import ActorCritic
 from robo_ppo.learn.ppo import PPO
 from robo_ppo.run.distributed import Ranks
 from robo_ppo.run.equality import RanksDiffer, assert_learnt_the_same
@@ -45,12 +46,16 @@ def given_actions() -> tuple[Tensor, Tensor]:
     return action, -1.0 - 0.5 * torch.square(action).sum(-1)
 
 
-def work(meeting: str, rank: int, results: str) -> None:
+def networks(recurrent: str) -> ActorCritic:
+    return model(recurrent=recurrent, recurrent_size=8)
+
+
+def work(meeting: str, rank: int, results: str, recurrent: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     ranks = Ranks(rank, 2)
     rows = slice(rank * ENVS // 2, (rank + 1) * ENVS // 2)
-    ppo = learner(ENVS // 2, networks=model(), mean_over_ranks=ranks.mean, **SETTINGS)
+    ppo = learner(ENVS // 2, networks=networks(recurrent), mean_over_ranks=ranks.mean, **SETTINGS)
     found = learn(ppo, rows, *given_actions())
     everyone = ranks.gather(found)
     own = ranks.scatter(["for rank 0", "for rank 1"])
@@ -60,13 +65,14 @@ def work(meeting: str, rank: int, results: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_half_the_rollout_on_each_of_two_is_the_whole_on_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recurrent", ["none", "gru"])
+def test_half_the_rollout_on_each_of_two_is_the_whole_on_one(recurrent: str, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     arguments = str(tmp_path / "meeting"), str(tmp_path / "results.pt")
-    processes = [context.Process(target=work, args=(arguments[0], rank, arguments[1])) for rank in (0, 1)]
+    processes = [context.Process(target=work, args=(arguments[0], rank, arguments[1], recurrent)) for rank in (0, 1)]
     for process in processes:
         process.start()
-    expected = learn(learner(ENVS, networks=model(), **SETTINGS), slice(0, ENVS), *given_actions())
+    expected = learn(learner(ENVS, networks=networks(recurrent), **SETTINGS), slice(0, ENVS), *given_actions())
     for process in processes:
         process.join(60)
         assert process.exitcode == 0

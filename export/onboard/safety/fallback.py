@@ -77,6 +77,9 @@ class LevelRates(Law):
         if missing:
             hint = did_you_mean(missing[0], self._ports)
             raise UserError(f"the bundle's fallback needs the command {missing[0]}; {hint}")
+        for name in self.needs():
+            if not name.startswith("yaw_sign") and not numbers[name] > 0.0:
+                raise UserError(f"the bundle's fallback has {name}={numbers[name]:g}, which must be greater than 0")
 
     def needs(self) -> tuple[str, ...]:
         """Mass (kg), and the time (s) in which a tilt is taken back."""

@@ -23,7 +23,9 @@ from .limits import Limits
 from .table import ORDERS, ROWS, Event, State
 
 NOTHING_ASKED = Requests()
-HOLDING = 0.8  # 1/s: vertical speed for each metre that the height is off
+HOLDING = 2.0  # 1/s: vertical speed for each metre that the height is off
+CORRECTION = 0.8  # m/s: the most of it
+MOST_EAGER = 3.0  # launch speeds
 
 _WATCHED_IN_THE_AIR = (State.READY, State.RAMP, State.POLICY)
 _WITH_POLICY = (State.RAMP, State.POLICY)
@@ -178,11 +180,12 @@ class Supervisor:
         limits = self.limits
         climb = 0.0
         if self.state is State.LAUNCH:
-            climb = limits.launch_speed_m_s
+            # The law has no integral: who is heavier than thought, or weaker, is asked for more until it climbs.
+            climb = limits.launch_speed_m_s * min(MOST_EAGER, 1.0 + self._for(now))
         elif self.state is State.DESCEND:
             climb = -limits.descend_speed_m_s
         elif self._height is not None and self._body.position is not None:
-            climb = max(-0.5, min(0.5, HOLDING * (self._height - self._body.position[2])))
+            climb = max(-CORRECTION, min(CORRECTION, HOLDING * (self._height - self._body.position[2])))
         return self._law.commands(self._body, climb)
 
     def _share(self, now: float) -> float:
@@ -241,6 +244,8 @@ class Supervisor:
 
     def _at_height(self, now: float) -> bool:
         position = self._body.position
+        if not self._status.armed:
+            return False
         if position is None:
             return bool(self._status.flying)
         return position[2] >= 0.95 * self.limits.launch_height_m

@@ -98,6 +98,7 @@ def test_constant_gives_its_numbers_within_the_limits() -> None:
     [
         (Fallback("level_rate", {"mass": 1.0, "tilt_time": 0.2}), "did you mean level_rates"),
         (Fallback("level_rates", {"mass": 1.0}), "lacks tilt_time"),
+        (Fallback("level_rates", {"mass": 1.0, "tilt_time": 0.0}), "tilt_time=0, which must be greater than 0"),
         (Fallback("constant", {"roll_rate": 0.0}), "lacks collective_thrust"),
         (Fallback("level_motors", {"mass": 1.0}), "lacks tilt_time, inertia_x"),
     ],

@@ -11,7 +11,7 @@ from robo_ppo.export.bundle import write_bundle
 from robo_ppo.export.onnx import to_onnx
 from robo_ppo.export.verify import compare_with_torch, record_golden
 from robo_ppo_onboard.bundle import read_bundle
-from robo_ppo_onboard.contract import Contract, Port, Training
+from robo_ppo_onboard.contract import Contract, Fallback, Port, Training
 from robo_ppo_onboard.runtime import Policy
 from robo_ppo_onboard.verify import verify
 
@@ -92,6 +92,7 @@ def test_a_policy_may_have_no_state_and_a_scalar_input(tmp_path: Path) -> None:
         outputs=(Port(name="thrust", shape=(1,), unit="N"),),
         state=(),
         limits={},
+        fallback=Fallback("constant", {"thrust": 0.5}),
         versions={},
         training=Training(commit="", seed=0, steps=0, config=""),
         golden=record_golden(Gain(), heights, ["thrust"]),

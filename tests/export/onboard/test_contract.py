@@ -11,10 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robo_ppo_onboard.contract import Contract, Golden, Port, StateSlice, Training, contract_from_json, contract_to_json
+from robo_ppo_onboard.contract import (
+    Contract,
+    Fallback,
+    Golden,
+    Port,
+    StateSlice,
+    Training,
+    contract_from_json,
+    contract_to_json,
+)
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
-SHAPES = st.lists(st.integers(1, 3), max_size=2).map(tuple)
+SHAPES = st.lists(st.integers(1, 3), max_size=2).map(tuple) | st.just((4,))
+SINGLES = st.floats(allow_nan=False, allow_infinity=False, width=32)
+COMMANDS = st.lists(FLOATS, min_size=2, max_size=4, unique=True).map(sorted)
+THROTTLES = COMMANDS.map(lambda points: tuple((x, i / len(points)) for i, x in enumerate(points)))
 NAMES = st.text(min_size=1, max_size=8).filter(lambda name: name not in ("state_in", "state_out"))
 
 
@@ -31,13 +43,14 @@ def ports(draw: st.DrawFn, name: str) -> Port:
         shape=shape,
         unit=draw(st.text(max_size=4)),
         frame=draw(st.none() | st.text(max_size=4)),
-        quaternion_order=draw(st.sampled_from([None, "wxyz"])),
+        quaternion_order=draw(st.sampled_from([None, "wxyz"])) if shape == (4,) else None,
         noise=draw(st.none() | st.floats(0, 10)),
         bias=draw(st.none() | FLOATS),
         dropout=draw(st.none() | st.floats(0, 1)),
         delay=draw(st.none() | st.tuples(st.floats(0, 1), st.floats(1, 2))),
         lower=None if lower is None else tuple(lower),
         upper=None if upper is None else tuple(upper),
+        throttle=draw(st.none() | THROTTLES),
         note=draw(st.none() | st.text()),
     )
 
@@ -48,10 +61,9 @@ def contracts(draw: st.DrawFn) -> Contract:
     every = [draw(ports(name)) for name in names]
     cut = draw(st.integers(1, len(every) - 1))
     steps = draw(st.integers(1, 3))
-    numbers = st.floats(allow_nan=False, allow_infinity=False, width=32)
-    golden = {port.name: draw(npst.arrays(np.float32, (steps, *port.shape), elements=numbers)) for port in every}
+    golden = {port.name: draw(npst.arrays(np.float32, (steps, *port.shape), elements=SINGLES)) for port in every}
     shape = draw(SHAPES)
-    initial = tuple(draw(st.lists(FLOATS, min_size=math.prod(shape), max_size=math.prod(shape))))
+    initial = tuple(draw(st.lists(SINGLES, min_size=math.prod(shape), max_size=math.prod(shape))))
     integers = st.integers(-(2**70), 2**70)
     return Contract(
         task=draw(st.text()),
@@ -61,6 +73,7 @@ def contracts(draw: st.DrawFn) -> Contract:
         outputs=tuple(every[cut:]),
         state=tuple(StateSlice(name=name, shape=shape, initial=initial) for name in draw(st.sets(NAMES, max_size=2))),
         limits=draw(st.dictionaries(st.text(), FLOATS, max_size=2)),
+        fallback=Fallback(draw(st.text()), draw(st.dictionaries(st.text(), FLOATS, max_size=2))),
         versions=draw(st.dictionaries(st.text(), st.text(), max_size=2)),
         training=Training(commit=draw(st.text()), seed=draw(integers), steps=draw(integers), config=draw(st.text())),
         evaluation=draw(st.none() | st.dictionaries(st.text(), FLOATS | st.lists(st.text()) | st.none(), max_size=2)),
@@ -94,7 +107,9 @@ def records(document: object) -> Iterator[dict[str, object]]:
     if isinstance(document, dict):
         yield document
         for key, value in document.items():
-            if key not in ("limits", "versions", "evaluation", "inputs", "outputs") or isinstance(value, list):
+            if key not in ("limits", "numbers", "versions", "evaluation", "inputs", "outputs") or isinstance(
+                value, list
+            ):
                 yield from records(value)
 
 
@@ -120,7 +135,7 @@ def test_a_contract_is_one_json_object() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(schema=2), "schema is 2; this version of robo_ppo reads schema 1"),
+        (lambda d: d.update(schema=2), "schema is 2; this version reads schema 1"),
         (lambda d: d.update(schema=True), r"contract\.schema is True, which is no int"),
         (lambda d: d.update(control_period=0), "control period"),
         (lambda d: d.update(control_period="0.02"), r"contract\.control_period is '0.02', which is no float"),
@@ -129,6 +144,17 @@ def test_a_contract_is_one_json_object() -> None:
         (lambda d: d["state"].append(d["state"][0]), "share a name"),
         (lambda d: d["inputs"].reverse(), "golden inputs are"),
         (lambda d: d["inputs"][1].update(quaternion_order="xyzw"), "only 'wxyz' is used"),
+        (lambda d: d["inputs"][0].update(quaternion_order="wxyz"), r"position: a quaternion of shape \(3,\)"),
+        (lambda d: d["outputs"][0].update(throttle=[[0.0, 0.0]]), "must rise from point to point"),
+        (lambda d: d["outputs"][0].update(throttle=[[0.0, 0.5], [1.0, 0.5]]), "must rise from point to point"),
+        (lambda d: d["outputs"][0].update(throttle=[[0.0, 0.0], [1.0, 1.1]]), "within 0 and 1"),
+        (lambda d: d["outputs"][0].update(throttle=[[0.0, 0.0], [1.0]]), r"throttle\[1\] has 1 entries, not 2"),
+        (lambda d: d["fallback"].update(kind=None), r"fallback\.kind is None, which is no str"),
+        (lambda d: d["limits"].update(max_tilt_rad="1"), r"limits\.max_tilt_rad is '1', which is no float"),
+        (lambda d: d["limits"].update(max_tilt_rad=10**400), r"limits\.max_tilt_rad is too large"),
+        (lambda d: d["state"][0]["initial"].__setitem__(0, 1e39), "initial value is not a float32"),
+        (lambda d: d.update(task="half of \ud83d"), "surrogate"),
+        (lambda d: d["versions"].update({"\ud83d": ""}), "surrogate"),
         (lambda d: d["inputs"][0].update(delay=[0.02, 0.0]), "not a range of seconds"),
         (lambda d: d["inputs"][0].update(delay=[0.02]), r"delay has 1 entries, not 2"),
         (lambda d: d["inputs"][0].update(noise=-1.0), "noise -1.0 is out of range"),
@@ -148,6 +174,9 @@ def test_a_contract_is_one_json_object() -> None:
         (lambda d: d["golden"]["outputs"]["thrust"].__setitem__(0, [1e300]), "not a float32"),
         (lambda d: d["golden"]["outputs"]["thrust"].__setitem__(0, ["1"]), "other than numbers"),
         (lambda d: d["golden"]["outputs"]["thrust"].__setitem__(0, [None]), "other than numbers"),
+        (lambda d: d["golden"]["outputs"]["thrust"].__setitem__(0, [True]), "other than numbers"),
+        (lambda d: d["golden"]["outputs"]["thrust"].__setitem__(0, [10**400]), "not a float32"),
+        (lambda d: d["golden"]["outputs"]["thrust"].__setitem__(0, [2**24 + 1]), "not a float32"),
     ],
 )
 def test_values_that_no_vehicle_could_use_are_refused(
@@ -159,11 +188,28 @@ def test_values_that_no_vehicle_could_use_are_refused(
         contract_from_json(json.dumps(copy))
 
 
+def test_a_key_may_not_stand_there_twice(contract: Contract) -> None:
+    text = contract_to_json(contract)
+    for key in ("sha256", "task", "max_tilt_rad"):
+        twice = text.replace(f'"{key}": ', f'"{key}": 0, "{key}": ')
+        with pytest.raises(ValueError, match=f"the key '{key}' twice"):
+            contract_from_json(twice)
+
+
+def test_nesting_without_end_is_refused(contract: Contract) -> None:
+    deep = contract_to_json(contract).replace('"evaluation": null', '"evaluation": {"a": ' + "[" * 100_000)
+    with pytest.raises(ValueError, match="nested without end"):
+        contract_from_json(deep)
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_only_finite_numbers_are_json(contract: Contract, number: str) -> None:
     text = contract_to_json(contract).replace('"control_period": 0.02', f'"control_period": {number}')
-    with pytest.raises(ValueError, match=r"finite|no JSON number"):
+    with pytest.raises(ValueError, match="no finite number"):
         contract_from_json(text)
+    anywhere = contract_to_json(contract).replace('"evaluation": null', f'"evaluation": {{"success": {number}}}')
+    with pytest.raises(ValueError, match="no finite number"):
+        contract_from_json(anywhere)
 
 
 def test_values_that_json_cannot_carry_are_not_written(contract: Contract) -> None:

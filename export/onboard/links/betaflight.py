@@ -1,0 +1,308 @@
+"""Betaflight over MSP: body rates as sticks, thrust as throttle, two switches to arm and to level.
+
+    python -m robo_ppo_onboard bundle=policy.onnx link=betaflight link.address=/dev/ttyACM0 source=mocap,…
+
+The link is the receiver (`feature RX_MSP`) and asks the flight controller for everything that it can know itself: which
+channel is which, where its switches lie, how fast it turns at full stick. It refuses a set-up in which sticks would
+mean something else than the policy learned; docs/betaflight.md has the settings. What it cannot ask is told:
+`throttle`, which thrust (N) comes of which part of full throttle, as `N,part,N,part,…`, in place of the contract's own
+map.
+
+In a fallback the vehicle levels itself (ANGLE, sticks centred), whatever is known of its attitude here, and only the
+throttle comes from the law. If nothing is sent any more, Betaflight's own failsafe acts: `prepare` makes it level the
+vehicle and sink, on `landing_thrust` (N) for `landing_seconds`, then stop the motors.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from contextlib import suppress
+from typing import Callable, NamedTuple, Sequence
+
+from ..contract import Contract
+from ..errors import UserError
+from ..vehicle import Order, Setpoint, Status
+from .link import Link
+from .msp import LostConnection, Msp, Wire, open_wire
+
+FC_VARIANT, FEATURES, MODE_RANGES, RX_CONFIG, RX_MAP, RC_TUNING, RC_DEADBAND, BOX_IDS = 2, 36, 34, 44, 64, 111, 125, 119
+FAILSAFE, SET_FAILSAFE, RX_FAIL, SET_RX_FAIL, SAVE = 75, 76, 77, 78, 250
+SET_RAW_RC, STATUS, BATTERY = 200, 150, 130
+
+LOW, MIDDLE, HIGH = 1000, 1500, 2000  # µs of a channel
+ARM, ANGLE, FAILSAFE_MODE = 0, 1, 27  # permanent ids of Betaflight's modes
+NAMES = {ARM: "ARM", ANGLE: "ANGLE", FAILSAFE_MODE: "FAILSAFE"}
+ROLL, PITCH, YAW, THROTTLE = range(4)
+_STICKS = ((ROLL, "roll_rate", 1.0), (PITCH, "pitch_rate", 1.0), (YAW, "yaw_rate", -1.0))  # yaw turns right
+CHANNELS = 18
+COMMANDS = ("collective_thrust", "roll_rate", "pitch_rate", "yaw_rate")
+
+_RX_MSP_FEATURE, _ACTUAL_RATES, _AUTO_LAND, _HOLD = 1 << 14, 3, 0, 1
+_ARM_SWITCH = 1 << 28  # among the reasons not to arm
+_ASK_STATUS, _ASK_BATTERY = 0.04, 1.0  # s between questions
+_EMPTY_CELL, _FULL_CELL = 3.3, 4.2  # V
+_SINKING = 0.93  # of the weight
+_LOSS_AFTER = 2  # tenths of a second without a command; from 3 on, the throttle is cut before the failsafe acts
+
+
+class Switch(NamedTuple):
+    """A channel, and where on it a mode is on and off."""
+
+    channel: int
+    on: int
+    off: int
+
+
+class BetaflightLink(Link):
+    """One flight controller, at `tcp:<host>:<port>` or on a serial port."""
+
+    commands = (COMMANDS,)
+
+    def __init__(
+        self,
+        wire: Callable[[str], Wire] = open_wire,
+        *,
+        address: str = "tcp:127.0.0.1:5761",
+        throttle: tuple[float, ...] | None = None,
+        landing_thrust: float | None = None,
+        landing_seconds: int = 10,
+    ) -> None:
+        self._address, self._throttle, self._open_wire = address, throttle, wire
+        self._landing_thrust, self._landing_seconds = landing_thrust, landing_seconds
+        self._msp: Msp | None = None
+        self._heard: float | None = None
+        self._asked = {STATUS: -math.inf, BATTERY: -math.inf}
+        self._modes: tuple[int, ...] = ()
+        self._reasons = 0  # not to arm
+        self._answered = self._wants_arms = False
+        self._battery: float | None = None
+
+    def open(self, contract: Contract) -> None:
+        """Connect, and learn how the vehicle is set up."""
+        names = tuple(port.name for port in contract.outputs)
+        if names != COMMANDS:
+            raise UserError(f"betaflight takes {', '.join(COMMANDS)}; the policy commands {', '.join(names)}")
+        self._points = self._thrust_map(contract)
+        self._weight = self._thrust_to_land(contract)
+        self._msp = msp = Msp(self._open_wire(self._address))
+        variant = msp.request(FC_VARIANT)[:4]
+        if variant != b"BTFL":
+            raise UserError(f"{self._address}: the flight controller is {variant.decode(errors='replace')}, not BTFL")
+        if not struct.unpack("<I", msp.request(FEATURES)[:4])[0] & _RX_MSP_FEATURE:
+            raise UserError("the flight controller listens to another receiver; on its command line: feature RX_MSP")
+        self._boxes = tuple(msp.request(BOX_IDS))
+        self._map = tuple(msp.request(RX_MAP)[:4])
+        self._least = struct.unpack_from("<H", msp.request(RX_CONFIG), 5)[0]  # µs at which throttle begins
+        ranges = msp.request(MODE_RANGES)
+        self._arm, self._angle = find_switch(ranges, ARM), find_switch(ranges, ANGLE)
+        self._rates = self._full_rates(contract, msp.request(RC_TUNING), msp.request(RC_DEADBAND))
+
+    def prepare(self) -> list[str]:
+        """Make the failsafe land the vehicle, keep its switches as they are, save that, and read it back."""
+        msp = self._connected()
+        throttle = self._stick_of(self._weight)
+        before = msp.request(FAILSAFE)
+        _, _, _, switch, low_delay, _ = struct.unpack("<BBHBHB", before[:8])
+        wanted = struct.pack("<BBHBHB", _LOSS_AFTER, self._landing_seconds, throttle, switch, low_delay, _AUTO_LAND)
+        kept = {s.channel: (_HOLD, MIDDLE) for s in (self._arm, self._angle)}
+        if before[:8] != wanted or not self._keeps(msp.request(RX_FAIL), kept):
+            msp.request(SET_FAILSAFE, wanted)
+            for channel, (mode, value) in kept.items():
+                msp.request(SET_RX_FAIL, struct.pack("<BBH", channel, mode, value))
+            msp.request(SAVE, timeout=5.0)
+        if msp.request(FAILSAFE)[:8] != wanted or not self._keeps(msp.request(RX_FAIL), kept):
+            raise UserError("the flight controller does not take the failsafe's settings; it must not be armed")
+        return [
+            f"failsafe: {0.1 * _LOSS_AFTER:g} s without a command, and Betaflight levels the vehicle and lands it",
+            f"failsafe: on {self._weight:.3g} N of thrust (throttle {throttle} µs), it sinks",
+            f"failsafe: {self._landing_seconds} s after that the motors stop, wherever the vehicle is",
+        ]
+
+    def status(self, now: float) -> Status:
+        """What was heard last."""
+        self._heard = now if self._heard is None else self._heard  # when it was opened
+        if self._msp is not None:
+            try:
+                for command, payload in self._msp.received():
+                    self._hear(command, payload, now)
+                self._ask(now)
+            except LostConnection:
+                self._msp = None
+        fails = FAILSAFE_MODE in self._modes
+        return Status(
+            heard=self._heard,
+            armed=ARM in self._modes,
+            in_control=not fails,
+            pilot=fails and ARM in self._modes,
+            ready=self._reasons & ~_ARM_SWITCH == 0 if self._answered else False,
+            battery=self._battery,
+            mode=" ".join(NAMES[mode] for mode in self._modes if mode in NAMES),
+        )
+
+    def send(self, setpoint: Setpoint, now: float) -> None:
+        """Sticks and switches for this tick."""
+        if self._msp is None:
+            return
+        channels = self._channels(setpoint)
+        try:
+            self._msp.send(SET_RAW_RC, struct.pack(f"<{CHANNELS}H", *channels))
+        except LostConnection:
+            self._msp = None
+
+    def close(self) -> None:
+        """Let go: without a word, so the failsafe acts if the vehicle flies."""
+        if self._msp is not None:
+            self._msp.close()
+            self._msp = None
+
+    def _channels(self, setpoint: Setpoint) -> list[int]:
+        """Microseconds of every channel."""
+        order, is_armed = setpoint.order, ARM in self._modes
+        if order is Order.LAUNCH:
+            # A switch that is on before the vehicle would let itself be armed is not looked at until it was off again.
+            self._wants_arms |= self._answered and self._reasons & ~_ARM_SWITCH == 0
+        elif order in (Order.STOP, Order.OWN):
+            self._wants_arms = False
+        # With OWN in the air nobody else is there to fly it.
+        flies = is_armed and order is not Order.STOP
+        levels = order in (Order.LEVEL, Order.LAND, Order.OWN)
+        sticks = {ROLL: MIDDLE, PITCH: MIDDLE, YAW: MIDDLE, THROTTLE: LOW}
+        if flies:
+            sticks[THROTTLE] = self._stick_of(setpoint.commands["collective_thrust"])
+        if flies and not levels:
+            for axis, name, sign in _STICKS:
+                deflection = sign * setpoint.commands[name] / self._rates[axis]
+                sticks[axis] = round(MIDDLE + (HIGH - MIDDLE) * min(max(deflection, -1.0), 1.0))
+        channels = [LOW] * CHANNELS
+        for axis, value in sticks.items():
+            channels[self._map[axis]] = value
+        channels[self._arm.channel] = self._arm.on if flies or self._wants_arms else self._arm.off
+        channels[self._angle.channel] = self._angle.on if levels else self._angle.off
+        return channels
+
+    def _stick_of(self, thrust: float) -> int:
+        """Microseconds of the throttle for a thrust (N)."""
+        part = interpolated(self._points, thrust)
+        return round(self._least + (HIGH - self._least) * part)
+
+    def _hear(self, command: int, payload: bytes, now: float) -> None:
+        self._heard = now
+        with suppress(struct.error, IndexError):  # an answer that is too short tells nothing
+            if command == STATUS:
+                self._modes, self._reasons = parse_status(payload, self._boxes)
+                self._answered = True
+            elif command == BATTERY:
+                self._battery = parse_battery(payload)
+
+    def _ask(self, now: float) -> None:
+        """Ask for what is due."""
+        for command, every in ((STATUS, _ASK_STATUS), (BATTERY, _ASK_BATTERY)):
+            if now - self._asked[command] >= every:
+                self._asked[command] = now
+                self._connected().send(command)
+
+    def _connected(self) -> Msp:
+        if self._msp is None:
+            raise UserError(f"{self._address}: the flight controller is not connected")
+        return self._msp
+
+    def _thrust_map(self, contract: Contract) -> list[tuple[float, float]]:
+        port = contract.outputs[0]
+        points = list(port.throttle or ())
+        if self._throttle is not None:
+            points = list(zip(self._throttle[::2], self._throttle[1::2]))
+        if not points:
+            raise UserError(
+                "betaflight has to know which throttle gives which thrust: link.throttle=N,part,N,part,… with parts of "
+                "full throttle, measured on a scale; docs/betaflight.md says how"
+            )
+        rising = all(a[0] < b[0] and a[1] < b[1] for a, b in zip(points, points[1:]))
+        if len(points) < 2 or not rising or points[0][1] < 0.0 or points[-1][1] > 1.0:
+            raise UserError("link.throttle must rise from point to point: N,part,N,part,… with parts from 0 to 1")
+        if port.upper is not None and points[-1][0] < 0.9 * port.upper[0]:
+            raise UserError(
+                f"full throttle gives {points[-1][0]:g} N; the policy was trained with up to {port.upper[0]:g} N"
+            )
+        return points
+
+    def _thrust_to_land(self, contract: Contract) -> float:
+        mass = contract.fallback.numbers.get("mass")
+        if self._landing_thrust is None and mass is None:
+            raise UserError(
+                "betaflight's failsafe has to know a thrust on which the vehicle sinks: link.landing_thrust=N"
+            )
+        return self._landing_thrust if self._landing_thrust is not None else _SINKING * 9.81 * float(mass or 0.0)
+
+    def _full_rates(self, contract: Contract, tuning: bytes, deadband: bytes) -> dict[int, float]:
+        """Body rate (rad/s) at full stick about each axis."""
+        if len(tuning) < 23:
+            raise UserError("the flight controller does not say how its sticks turn; Betaflight 4.3 or newer does")
+        centre = {ROLL: tuning[0], PITCH: tuning[12], YAW: tuning[11]}
+        expo = {ROLL: tuning[1], PITCH: tuning[13], YAW: tuning[10]}
+        full = dict(zip((ROLL, PITCH, YAW), tuning[2:5]))
+        rates: dict[int, float] = {}
+        for axis, port in zip((ROLL, PITCH, YAW), contract.outputs[1:]):
+            name = port.name.partition("_")[0]
+            if tuning[22] != _ACTUAL_RATES or expo[axis] or centre[axis] != full[axis] or any(deadband[:2]):
+                raise UserError(
+                    f"the {name} stick is not linear in the rate; on Betaflight's command line: set "
+                    f"rates_type = ACTUAL, {name}_expo = 0, {name}_rc_rate = {name}_srate, deadband = 0, "
+                    "yaw_deadband = 0"
+                )
+            rates[axis] = math.radians(10.0 * full[axis])
+            if port.upper is not None and rates[axis] < 0.99 * port.upper[0]:
+                raise UserError(
+                    f"full {name} stick turns {rates[axis]:.2f} rad/s; the policy commands up to {port.upper[0]:g}: "
+                    f"set {name}_rc_rate and {name}_srate to {math.ceil(math.degrees(port.upper[0]) / 10)}"
+                )
+        return rates
+
+    @staticmethod
+    def _keeps(settings: bytes, wanted: dict[int, tuple[int, int]]) -> bool:
+        """Whether these channels keep their value when the receiver is lost."""
+        return all(settings[3 * channel] == mode for channel, (mode, _) in wanted.items())
+
+
+def find_switch(ranges: bytes, mode: int) -> Switch:
+    """The channel on which a mode lies, from Betaflight's list of ranges."""
+    spans: list[tuple[int, int, int]] = []
+    for permanent, aux, start, end in struct.iter_unpack("<4B", ranges):
+        if permanent == mode and start < end:
+            spans.append((4 + aux, 900 + 25 * start, 900 + 25 * end))
+    if len(spans) != 1:
+        raise UserError(
+            f"{NAMES[mode]} must lie on one range of one channel, not on {len(spans)}; as in: "
+            f"aux {mode} {mode} {mode} 1700 2100 0 0"
+        )
+    channel, low, high = spans[0]
+    off = next((value for value in (LOW, HIGH) if not low <= value < high), None)
+    if off is None:
+        raise UserError(f"{NAMES[mode]} is on from {low} to {high} µs, which leaves no place for off")
+    return Switch(channel, (max(low, LOW) + min(high, HIGH)) // 2, off)
+
+
+def parse_status(payload: bytes, boxes: Sequence[int]) -> tuple[tuple[int, ...], int]:
+    """Modes that are on, by their permanent ids, and the reasons not to arm, as bits, from MSP_STATUS_EX."""
+    more = payload[15] & 0x0F
+    flags = int.from_bytes(payload[6:10] + payload[16 : 16 + more], "little")
+    reasons = struct.unpack_from("<I", payload, 17 + more)[0]
+    return tuple(box for bit, box in enumerate(boxes) if flags >> bit & 1), reasons
+
+
+def parse_battery(payload: bytes) -> float | None:
+    """Part of full, from the voltage of a cell; None without a battery that is measured."""
+    cells, volts = payload[0], struct.unpack_from("<H", payload, 9)[0] / 100.0
+    if cells == 0 or volts <= 0.0:
+        return None
+    return min(1.0, max(0.0, (volts / cells - _EMPTY_CELL) / (_FULL_CELL - _EMPTY_CELL)))
+
+
+def interpolated(points: Sequence[tuple[float, float]], value: float) -> float:
+    """Linear between points (x, y) that rise, the first and last y beyond them."""
+    if value <= points[0][0]:
+        return points[0][1]
+    for (x0, y0), (x1, y1) in zip(points, points[1:]):
+        if value <= x1:
+            return y0 + (y1 - y0) * (value - x0) / (x1 - x0)
+    return points[-1][1]
