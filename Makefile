@@ -28,6 +28,7 @@ train: $(VENV)/.installed
 	$(BIN)/python train.py task=uav_nav
 
 test: $(VENV)/.installed-dev
+	$(BIN)/python -m robo_ppo.export.vehicles.betaflight build
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.installed-dev $(VENV)/.typing

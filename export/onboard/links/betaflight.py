@@ -25,6 +25,7 @@ from ..errors import UserError
 from ..vehicle import Order, Setpoint, Status
 from .link import Link
 from .msp import LostConnection, Msp, Wire, open_wire
+from .throttle import Throttle
 
 FC_VARIANT, FEATURES, MODE_RANGES, RX_CONFIG, RX_MAP, RC_TUNING, RC_DEADBAND, BOX_IDS = 2, 36, 34, 44, 64, 111, 125, 119
 FAILSAFE, SET_FAILSAFE, RX_FAIL, SET_RX_FAIL, SAVE = 75, 76, 77, 78, 250
@@ -64,11 +65,11 @@ class BetaflightLink(Link):
         wire: Callable[[str], Wire] = open_wire,
         *,
         address: str = "tcp:127.0.0.1:5761",
-        throttle: tuple[float, ...] | None = None,
+        throttle: tuple[float, ...] = (),
         landing_thrust: float | None = None,
         landing_seconds: int = 10,
     ) -> None:
-        self._address, self._throttle, self._open_wire = address, throttle, wire
+        self._address, self._own_throttle, self._open_wire = address, throttle, wire
         self._landing_thrust, self._landing_seconds = landing_thrust, landing_seconds
         self._msp: Msp | None = None
         self._heard: float | None = None
@@ -83,7 +84,7 @@ class BetaflightLink(Link):
         names = tuple(port.name for port in contract.outputs)
         if names != COMMANDS:
             raise UserError(f"betaflight takes {', '.join(COMMANDS)}; the policy commands {', '.join(names)}")
-        self._points = self._thrust_map(contract)
+        self._throttle = Throttle.of(contract.outputs[0], self._own_throttle)
         self._weight = self._thrust_to_land(contract)
         self._msp = msp = Msp(self._open_wire(self._address))
         variant = msp.request(FC_VARIANT)[:4]
@@ -183,7 +184,7 @@ class BetaflightLink(Link):
 
     def _stick_of(self, thrust: float) -> int:
         """Microseconds of the throttle for a thrust (N)."""
-        part = interpolated(self._points, thrust)
+        part = self._throttle.part(thrust)
         return round(self._least + (HIGH - self._least) * part)
 
     def _hear(self, command: int, payload: bytes, now: float) -> None:
@@ -206,25 +207,6 @@ class BetaflightLink(Link):
         if self._msp is None:
             raise UserError(f"{self._address}: the flight controller is not connected")
         return self._msp
-
-    def _thrust_map(self, contract: Contract) -> list[tuple[float, float]]:
-        port = contract.outputs[0]
-        points = list(port.throttle or ())
-        if self._throttle is not None:
-            points = list(zip(self._throttle[::2], self._throttle[1::2]))
-        if not points:
-            raise UserError(
-                "betaflight has to know which throttle gives which thrust: link.throttle=N,part,N,part,… with parts of "
-                "full throttle, measured on a scale; docs/betaflight.md says how"
-            )
-        rising = all(a[0] < b[0] and a[1] < b[1] for a, b in zip(points, points[1:]))
-        if len(points) < 2 or not rising or points[0][1] < 0.0 or points[-1][1] > 1.0:
-            raise UserError("link.throttle must rise from point to point: N,part,N,part,… with parts from 0 to 1")
-        if port.upper is not None and points[-1][0] < 0.9 * port.upper[0]:
-            raise UserError(
-                f"full throttle gives {points[-1][0]:g} N; the policy was trained with up to {port.upper[0]:g} N"
-            )
-        return points
 
     def _thrust_to_land(self, contract: Contract) -> float:
         mass = contract.fallback.numbers.get("mass")
@@ -296,13 +278,3 @@ def parse_battery(payload: bytes) -> float | None:
     if cells == 0 or volts <= 0.0:
         return None
     return min(1.0, max(0.0, (volts / cells - _EMPTY_CELL) / (_FULL_CELL - _EMPTY_CELL)))
-
-
-def interpolated(points: Sequence[tuple[float, float]], value: float) -> float:
-    """Linear between points (x, y) that rise, the first and last y beyond them."""
-    if value <= points[0][0]:
-        return points[0][1]
-    for (x0, y0), (x1, y1) in zip(points, points[1:]):
-        if value <= x1:
-            return y0 + (y1 - y0) * (value - x0) / (x1 - x0)
-    return points[-1][1]

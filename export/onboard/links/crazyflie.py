@@ -29,8 +29,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from ..contract import Contract, Port
 from ..errors import UserError
 from ..sources.crazyflie import CrazyflieSource
@@ -38,6 +36,7 @@ from ..sources.source import Source
 from ..vehicle import Order, Sample, Setpoint, Status
 from .crtp import URI, Connection, connect
 from .link import Link
+from .throttle import Throttle
 
 COMMANDS = ("collective_thrust", "roll_rate", "pitch_rate", "yaw_rate")
 UNITS = ("N", "rad/s", "rad/s", "rad/s")
@@ -100,7 +99,7 @@ class CrazyflieLink(Link, Source):
         self.provides = source.provides if period > 0.0 else ()
         self._climb, self._speed = height, speed
         self._volts = (empty_volts, full_volts)
-        self._throttle: tuple[list[float], list[float]] = ([], [])
+        self._throttle = Throttle(())
         self._connection: Connection | None = None
         self._former: dict[str, float] = {}
         self._info: int | None = None
@@ -115,8 +114,7 @@ class CrazyflieLink(Link, Source):
 
     def open(self, contract: Contract) -> None:
         """Connect, and have it tell how it is."""
-        points = throttle_of(contract)
-        self._throttle = ([thrust for thrust, _ in points], [part for _, part in points])
+        self._throttle = throttle_of(contract)
         self._connection = connection = connect(self._uri, cache=self._cache, timeout=self._timeout)
         try:
             if self._source is not None:
@@ -223,7 +221,7 @@ class CrazyflieLink(Link, Source):
     def _fly(self, setpoint: Setpoint, *, turning: bool) -> None:
         """Thrust, with the rates or without; zeros mean level as angles and no rotation as rates."""
         numbers = setpoint.commands
-        thrust = round(FULL * float(np.interp(numbers[COMMANDS[0]], *self._throttle)))
+        thrust = round(FULL * self._throttle.part(numbers[COMMANDS[0]]))
         roll, pitch, yaw = (math.degrees(numbers[name]) if turning else 0.0 for name in COMMANDS[1:])
         self._connected().post("setpoint", lambda cf: cf.commander.send_setpoint(roll, pitch, -yaw, thrust))
         self._ours = True
@@ -287,8 +285,8 @@ class CrazyflieLink(Link, Source):
         self._info = int(data["supervisor.info"])
 
 
-def throttle_of(contract: Contract) -> tuple[tuple[float, float], ...]:
-    """The points from thrust to part of full throttle; UserError where the contract is not one for this vehicle."""
+def throttle_of(contract: Contract) -> Throttle:
+    """From thrust to a part of full throttle; UserError where the contract is not one for this vehicle."""
     ports: dict[str, Port] = {port.name: port for port in contract.outputs}
     if sorted(ports) != sorted(COMMANDS) or any(port.size != 1 for port in ports.values()):
         raise UserError(
@@ -297,10 +295,7 @@ def throttle_of(contract: Contract) -> tuple[tuple[float, float], ...]:
     for name, unit in zip(COMMANDS, UNITS):
         if ports[name].unit != unit:
             raise UserError(f"the policy's {name} is in {ports[name].unit}; a Crazyflie is told it in {unit}")
-    throttle = ports[COMMANDS[0]].throttle
-    if throttle is None:
-        raise UserError(f"the bundle does not say what throttle gives its {COMMANDS[0]}: export it again")
-    return throttle
+    return Throttle.of(ports[COMMANDS[0]])
 
 
 def _unlock(cf: Any) -> None:

@@ -191,7 +191,7 @@ def test_a_vehicle_that_turns_or_pushes_less_than_the_policy_commands_is_refused
         linked(changed(betaflight.RC_TUNING, slow))
     with pytest.raises(UserError, match=r"full throttle gives 0\.5 N; the policy was trained with up to 0\.8 N"):
         linked(Board(), throttle=(0.0, 0.0, 0.5, 1.0))
-    with pytest.raises(UserError, match="must rise from point to point"):
+    with pytest.raises(UserError, match="must rise from point to point, within 0 and 1"):
         linked(Board(), throttle=(0.0, 0.5, 0.8, 0.4))
 
 

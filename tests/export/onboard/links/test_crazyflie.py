@@ -361,7 +361,7 @@ def test_contracts_and_settings_that_do_not_fit(peer: CrazyfliePeer, cache: str)
     with pytest.raises(UserError, match="the policy commands thrust_0"):
         link.open(contract(commands=thrusts))
     whole = contract().outputs
-    with pytest.raises(UserError, match="does not say what throttle"):
+    with pytest.raises(UserError, match="does not say which part of full throttle"):
         link.open(contract(commands=(Port(COMMANDS[0], (1,), "N"), *whole[1:])))
     with pytest.raises(UserError, match="collective_thrust is in m/s²"):
         link.open(contract(commands=(Port(COMMANDS[0], (1,), "m/s²"), *whole[1:])))
