@@ -20,10 +20,10 @@ pilot or by a failsafe of its own, and is asked for nothing until a new flight b
 from __future__ import annotations
 
 import math
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping
 
 from ..clock import Clock
-from ..contract import Contract, Port
+from ..contract import Contract
 from ..errors import UserError
 from ..sources.mavlink import ADDRESS, MavlinkSource
 from ..sources.source import Source
@@ -34,6 +34,7 @@ from .mavlink_clock import LockstepClock
 from .mavlink_connection import SYSTEM, Connection
 from .mavlink_frames import swapped_body, swapped_world, swapped_yaw
 from .mavlink_parameters import parse_parameters, set_parameters
+from .throttle import Throttle
 
 ASK_AGAIN = 0.4  # s
 
@@ -62,7 +63,7 @@ class MavlinkLink(Link, Source):
         address: str = ADDRESS,
         system: int = SYSTEM,
         wait: float = 10.0,
-        throttle: str = "",
+        throttle: tuple[float, ...] = (),
         takeoff_height: float = 1.2,
         parameters: str = "",
         position: str = "LOCAL_POSITION_NED",
@@ -74,7 +75,7 @@ class MavlinkLink(Link, Source):
         """Settings of the command line (`link.address=…`).
 
         `wait` (s) is for the vehicle's first heartbeat. `throttle` replaces the bundle's thrust map by one's own
-        calibration: `0:0.06,0.42:0.5,0.8:1` (N:part of full). `parameters` replaces values of the failsafe by one's
+        calibration: `0,0.06,0.42,0.5,0.8,1` (N, part of full, …). `parameters` replaces values of the failsafe by one's
         own: `COM_OBL_RC_ACT=5,NAV_RCL_ACT=2`. `position` to `gyro` name the messages that measurements come from.
         `lockstep` takes the time from a simulated vehicle that waits for every setpoint.
         """
@@ -83,10 +84,10 @@ class MavlinkLink(Link, Source):
             position=position, velocity=velocity, attitude=attitude, gyro=gyro, connection=self.connection
         )
         self._clock = LockstepClock(self.connection) if lockstep else None
-        self._own_throttle = parse_throttle(throttle)
+        self._own_throttle = throttle
         self._own_parameters = parse_parameters(parameters)
         self._takeoff_height = takeoff_height
-        self._throttle: Sequence[tuple[float, float]] = ()
+        self._throttle = Throttle(())
         self._kind = RATES
         self._pilot: Autopilot = PX4
         self._custom_mode, self._armed = -1, False
@@ -119,7 +120,8 @@ class MavlinkLink(Link, Source):
             raise UserError(f"a MAVLink vehicle cannot be told {', '.join(names)}; it takes {known}")
         self._kind = kinds[0]
         if self._kind is RATES:
-            self._throttle = self._own_throttle or _throttle_of(contract.outputs)
+            thrust = next(port for port in contract.outputs if port.name == RATES[0])
+            self._throttle = Throttle.of(thrust, self._own_throttle)
         elif self._own_throttle:
             raise UserError("link.throttle is for policies that command thrust; this one does not")
         self.connection.open()
@@ -267,7 +269,7 @@ class MavlinkLink(Link, Source):
         mav, target = self.connection.mav, self.connection.target
         if self._kind is RATES:
             rates = swapped_body(values[1:])
-            thrust = interpolated(self._throttle, values[0])
+            thrust = self._throttle.part(values[0])
             mav.set_attitude_target_send(self._boot_ms, *target, ONLY_RATES, (1.0, 0.0, 0.0, 0.0), *rates, thrust)
             return
         moved, none = swapped_world(values[:3]), (0.0, 0.0, 0.0)
@@ -293,37 +295,3 @@ class MavlinkLink(Link, Source):
 
     def _take_time(self, message: Any) -> None:
         self._boot_ms = message.time_boot_ms
-
-
-def interpolated(points: Sequence[tuple[float, float]], value: float) -> float:
-    """Linear between points (x, y) in the order of x, constant beyond them."""
-    if value <= points[0][0]:
-        return points[0][1]
-    for (x, y), (next_x, next_y) in zip(points, points[1:]):
-        if value <= next_x:
-            return y + (next_y - y) * (value - x) / (next_x - x)
-    return points[-1][1]
-
-
-def parse_throttle(text: str) -> tuple[tuple[float, float], ...]:
-    """Points (N, part of full throttle) from `0:0.06,0.42:0.5,0.8:1`; UserError for anything else."""
-    points: list[tuple[float, float]] = []
-    try:
-        for pair in filter(None, text.split(",")):
-            force, part = pair.split(":")
-            points.append((float(force), float(part)))
-        if points:
-            Port("collective_thrust", (), "N", throttle=tuple(points))  # checks that they rise
-    except ValueError as error:
-        raise UserError(f"link.throttle={text}: write points N:part, as 0:0.06,0.42:0.5,0.8:1 ({error})") from error
-    return tuple(points)
-
-
-def _throttle_of(outputs: Sequence[Port]) -> Sequence[tuple[float, float]]:
-    thrust = next(port for port in outputs if port.name == RATES[0])
-    if thrust.throttle is None:
-        raise UserError(
-            "the bundle does not say which part of full throttle gives which thrust; measure it "
-            "(docs: MAVLink, thrust map) and pass link.throttle=0:0.06,0.42:0.5,0.8:1"
-        )
-    return thrust.throttle

@@ -4,13 +4,14 @@ import dataclasses
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
 
 from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo_onboard.contract import Contract, Port
 from robo_ppo_onboard.errors import UserError
-from robo_ppo_onboard.links.mavlink import POSITION, RATES, VELOCITY, MavlinkLink, interpolated, parse_throttle
+from robo_ppo_onboard.links.mavlink import POSITION, RATES, VELOCITY, MavlinkLink
 from robo_ppo_onboard.links.mavlink_autopilots import ARDUPILOT, PX4
 from robo_ppo_onboard.vehicle import Order, Setpoint, Status
 from tests.export.onboard.links.peer import Peer, free_port
@@ -33,8 +34,8 @@ def commanding(contract: Contract, names: tuple[str, ...]) -> Contract:
 
 
 @contextmanager
-def linked(peer: Peer, contract: Contract, **settings: str) -> Generator[MavlinkLink]:
-    link = MavlinkLink(address=f"udpin:127.0.0.1:{peer.port}", **settings)  # pyright: ignore[reportArgumentType]
+def linked(peer: Peer, contract: Contract, **settings: Any) -> Generator[MavlinkLink]:
+    link = MavlinkLink(address=f"udpin:127.0.0.1:{peer.port}", **settings)
     with closing(link):
         link.open(contract)
         yield link
@@ -127,7 +128,7 @@ def test_numbers_level_a_vehicle_that_cannot_hold_by_itself(contract: Contract) 
 
 
 def test_rates_and_thrust_on_the_wire(contract: Contract) -> None:
-    with Peer() as peer, linked(peer, contract, throttle="0:0.1,0.4:0.5,0.8:0.9") as link:
+    with Peer() as peer, linked(peer, contract, throttle=(0.0, 0.1, 0.4, 0.5, 0.8, 0.9)) as link:
         until(link, Order.COMMAND, lambda status: len(peer.setpoints()) > 1)
         sent = peer.setpoints()[-1]
         assert sent.get_type() == "SET_ATTITUDE_TARGET" and sent.type_mask == 128
@@ -188,8 +189,8 @@ def test_mistakes_are_told(contract: Contract) -> None:
     blind.__dict__.update(vars(contract) | {"outputs": (without, *contract.outputs[1:])})
     with pytest.raises(UserError, match="the bundle does not say which part of full throttle"):
         MavlinkLink().open(blind)
-    with pytest.raises(UserError, match="write points N:part"):
-        MavlinkLink(throttle="0:0.5,1:0.2")
+    with pytest.raises(UserError, match="must rise from point to point"):
+        MavlinkLink(throttle=(0.0, 0.5, 1.0, 0.2)).open(contract)
     with pytest.raises(UserError, match="write NAME=number"):
         MavlinkLink(parameters="COM_OBL_RC_ACT")
     with pytest.raises(UserError, match="has no gyro"):
@@ -199,10 +200,3 @@ def test_mistakes_are_told(contract: Contract) -> None:
     with Peer(parameters=PX4_FAILSAFE) as peer, linked(peer, contract, parameters="COM_OF_LOSS=1") as link:
         with pytest.raises(UserError, match="did you mean COM_OF_LOSS_T"):
             link.prepare()
-
-
-def test_thrust_is_linear_between_the_points_of_its_map() -> None:
-    points = parse_throttle("0:0.1,0.4:0.5,0.8:0.6")
-    assert [interpolated(points, force) for force in (-1.0, 0.0, 0.2, 0.4, 0.6, 0.8, 9.0)] == pytest.approx(
-        [0.1, 0.1, 0.3, 0.5, 0.55, 0.6, 0.6]
-    )
