@@ -24,6 +24,7 @@ LINKS = {
 }
 SOURCES = {
     "constant": ("sources.constant", "ConstantSource"),
+    "mavlink": ("sources.mavlink", "MavlinkSource"),
     "crazyflie": ("sources.crazyflie", "CrazyflieSource"),
     "mocap": ("sources.mocap", "MocapSource"),
 }
