@@ -134,6 +134,7 @@ def _fly(policy: Policy, count: int, log: Path, late: list[float], answers: list
     )
     controller.warm_up()
     controller.run(lambda tick: seen >= count)
+    controller.close()
     writer.close()
 
 

@@ -62,6 +62,7 @@ def fly(settings: Settings) -> Tick:
                 stack.callback(source.close)
                 source.open(contract)
         controller = Controller(policy, link, sources, operator=operator, limits=limits, watchers=watchers)
+        stack.callback(controller.close)
         controller.warm_up()
         for sentence in link.prepare():
             lines.say(sentence)

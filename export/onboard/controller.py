@@ -71,8 +71,8 @@ class Controller:
         self._policy, self._link, self._sources = policy, link, tuple(sources)
         self._operator, self._watchers = operator, list(watchers)
         self._clock = clock or link.clock() or WallClock()
-        self._worker = Worker(Pilot(policy, infer))
         self._check_names()
+        self._worker = Worker(Pilot(policy, infer))
 
     def run(self, stop: Callable[[Tick], bool] = lambda tick: tick.state is State.LANDED) -> Tick:
         """Tick until `stop` says so, or Ctrl-C; the last tick. The link and the sources must be open."""
@@ -110,6 +110,10 @@ class Controller:
     def add_watcher(self, watch: Watcher) -> None:
         """Show every tick to one more."""
         self._watchers.append(watch)
+
+    def close(self) -> None:
+        """Let the worker go; the link and the sources belong to whoever opened them."""
+        self._worker.close()
 
     def warm_up(self) -> None:
         """Run the golden sequence: proof that the policy does here what was trained, and the first calls are slow."""

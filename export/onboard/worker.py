@@ -60,6 +60,7 @@ class Worker:
         self._number = 0  # of the last question
         self._busy = False
         self._begins = False  # a beginning that could not be asked for yet
+        self._closed = False
         self.error: Exception | None = None
         """What the policy raised, if it did: it is asked no more."""
         self._thread = threading.Thread(target=self._serve, name="policy", daemon=True)
@@ -82,11 +83,18 @@ class Worker:
             number, answer = self._answered
             return answer if number == self._number else None
 
+    def close(self) -> None:
+        """End the thread, as soon as the policy lets it."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+
     def _serve(self) -> None:
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._asked is not None)
-                assert self._asked is not None
+                self._change.wait_for(lambda: self._asked is not None or self._closed)
+                if self._asked is None or self._closed:
+                    return
                 (number, measured, begins), self._asked = self._asked, None
             try:
                 answer = self._pilot.fly(measured, begins=begins)

@@ -89,6 +89,7 @@ class LockstepFlights:
         nobody = Plan(launch=False, engage=False)
         controller = Controller(policy, link, [link], operator=nobody, start=State.POLICY)
         last = controller.run(stop=lambda tick: bool(self._said) or tick.state is State.LANDED)
+        controller.close()
         why = controller.supervisor.changes[0].why if controller.supervisor.changes else ""
         if not self._said:
             return Flown("landed", round((last.time - start) / policy.contract.control_period), why)
