@@ -13,7 +13,7 @@ from .controller import Controller, Tick, Watcher
 from .errors import UserError
 from .flight_log import FlightLog, StatusLine
 from .links.link import Link
-from .operator import Operator, Plan, Terminal
+from .operator import LandOnInterrupt, Operator, Plan, Terminal
 from .runtime import Policy
 from .safety.limits import Limits, read_limits
 from .settings import Settings, make_link, make_sources, parse
@@ -32,7 +32,7 @@ def main(words: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; the vehicle's own failsafe acts now", file=sys.stderr)
+        print("\nstopped; in the air, the vehicle's own failsafe acts now", file=sys.stderr)
         return 130
     return 0
 
@@ -48,7 +48,7 @@ def fly(settings: Settings) -> Tick:
         lines = StatusLine()
         stack.callback(lines.close)
         plan = Plan(launch=settings.launch, land_after=settings.land_after or None)
-        operator: Operator = plan if settings.plan else Terminal(lines.say)
+        operator: Operator = LandOnInterrupt(plan if settings.plan else Terminal(lines.say), lines.say)
         watchers: list[Watcher] = [lines]
         if settings.log:
             log = FlightLog(Path(settings.log) / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}.csv", contract)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Callable, Sequence
+from typing import Callable, Sequence, TypeVar
 
 from .clock import Clock, WallClock
 from .comparison import Comparison
@@ -42,9 +42,11 @@ class Tick:
     inbox: Inbox
     answer: Answer | None
     setpoint: Setpoint
+    trouble: str = ""  # what a source or the link raised: in the air nobody is there to catch it, so the loop goes on
 
 
 Watcher = Callable[[Tick], object]
+Result = TypeVar("Result")
 
 
 class Controller:
@@ -73,6 +75,8 @@ class Controller:
         self._clock = clock or link.clock() or WallClock()
         self._check_names()
         self._worker = Worker(Pilot(policy, infer))
+        self._status = Status(heard=-math.inf)
+        self._trouble = ""
 
     def run(self, stop: Callable[[Tick], bool] = lambda tick: tick.state is State.LANDED) -> Tick:
         """Tick until `stop` says so, or Ctrl-C; the last tick. The link and the sources must be open."""
@@ -89,9 +93,9 @@ class Controller:
 
     def tick(self, now: float, late: float = 0.0) -> Tick:
         """One control step at a time (s) of the clock."""
-        supervisor, link = self.supervisor, self._link
-        samples = [sample for source in self._sources for sample in source.poll()]
-        status = link.status(now)
+        supervisor, link, self._trouble = self.supervisor, self._link, ""
+        samples = [sample for source in self._sources for sample in self._or_else(source.poll, [])]
+        self._status = status = self._or_else(lambda: link.status(now), self._status)
         answer: Answer | None = None
         if supervisor.begin_tick(now, samples, status, self._operator.requests(now, supervisor)):
             self._worker.ask(supervisor.inbox.measured(), begins=supervisor.policy_begins)
@@ -99,9 +103,13 @@ class Controller:
             deadline = now - late + self.limits.deadline * self.contract.control_period
             patience = None if self._clock.waits_for_the_policy else max(0.0, deadline - self._clock.now())
             answer = self._worker.answer(patience)
-        setpoint = supervisor.end_tick(now, None if answer is None else answer.commands)
-        link.send(setpoint, now)
-        tick = Tick(now, late, supervisor.state, supervisor.fault, status, supervisor.inbox, answer, setpoint)
+        error = self._worker.error
+        raised = "" if error is None else f"{type(error).__name__}: {error}"
+        setpoint = supervisor.end_tick(now, None if answer is None else answer.commands, raised)
+        self._or_else(lambda: link.send(setpoint, now), None)
+        tick = Tick(
+            now, late, supervisor.state, supervisor.fault, status, supervisor.inbox, answer, setpoint, self._trouble
+        )
         self.comparison.add(now, supervisor.inbox)
         for watch in self._watchers:
             watch(tick)
@@ -123,6 +131,14 @@ class Controller:
                 f"the policy does not do here what was trained: its golden sequence is off by "
                 f"{verification.max_error:.1e}; another version of onnxruntime may be the reason"
             )
+
+    def _or_else(self, ask: Callable[[], Result], otherwise: Result) -> Result:
+        """The answer of a source or the link; where it raises, the safety net finds that nothing came."""
+        try:
+            return ask()
+        except Exception as error:
+            self._trouble = f"{type(error).__name__}: {error}"
+            return otherwise
 
     def _check_names(self) -> None:
         """Refuse to begin where a measurement has no source, by its name."""

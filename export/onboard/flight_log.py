@@ -37,7 +37,18 @@ class FlightLog:
         self.path = path
         self._inputs: list[tuple[str, int]] = [(port.name, port.size) for port in contract.inputs]
         self._outputs = [port.name for port in contract.outputs]
-        header = ["time [s]", "late [ms]", "state", "order", "fault", "mode", "armed", "battery [1]", "policy [ms]"]
+        header = [
+            "time [s]",
+            "late [ms]",
+            "state",
+            "order",
+            "fault",
+            "trouble",
+            "mode",
+            "armed",
+            "battery [1]",
+            "policy [ms]",
+        ]
         for port in contract.inputs:
             names = names_of(port.name, port.size, port.quaternion_order is not None)
             header += [f"{name} [{port.unit}]" for name in names] + [f"age of {port.name} [ms]"]
@@ -64,6 +75,7 @@ class FlightLog:
             tick.state.name,
             tick.setpoint.order.name,
             "" if tick.fault is None else tick.fault.text,
+            tick.trouble,
             status.mode,
             int(status.armed),
             "" if status.battery is None else status.battery,
@@ -96,13 +108,16 @@ class StatusLine:
         self._lines: Background[tuple[str, bool]] = Background(self._write)
         self._shown = -1e9
         self._start: float | None = None
-        self._state = ""
+        self._state = self._trouble = ""
 
     def __call__(self, tick: Tick) -> None:
         """Show a tick, if it is time."""
         if self._start is None:
             self._start = tick.time
         since, state = tick.time - self._start, tick.state.name
+        if tick.trouble and tick.trouble != self._trouble:
+            self.say(f"{since:7.2f} s  trouble: {tick.trouble}")
+        self._trouble = tick.trouble
         if state != self._state:
             self._state = state
             why = f": {tick.fault.text}" if tick.fault is not None else ""

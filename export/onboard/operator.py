@@ -7,6 +7,7 @@ request is repeated until it has had its effect or the phase has passed.
 from __future__ import annotations
 
 import queue
+import signal
 import sys
 import threading
 from abc import ABC, abstractmethod
@@ -49,6 +50,35 @@ class Plan(Operator):
             engage=self._engage and state is State.READY and not self._had,
             land=self._land_after is not None and self._had and flown >= self._land_after,
         )
+
+
+class LandOnInterrupt(Operator):
+    """Another operator, and Ctrl-C: the first one asks for a landing, the second ends the program as it is.
+
+    On the ground the first one ends it, too.
+    """
+
+    def __init__(self, operator: Operator, say: Callable[[str], object]) -> None:
+        self._operator, self._say = operator, say
+        self._count = 0
+        signal.signal(signal.SIGINT, self._interrupt)
+
+    def requests(self, now: float, supervisor: Supervisor) -> Requests:
+        """The other's, or a landing."""
+        from .safety.table import State
+
+        if not self._count:
+            return self._operator.requests(now, supervisor)
+        if self._count > 1 or supervisor.state in (State.STANDBY, State.LANDED):
+            raise KeyboardInterrupt
+        return Requests(land=True)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        self._count += 1
+        if self._count == 1:
+            self._say("landing; Ctrl-C once more stops at once, and leaves the vehicle to its own failsafe")
+        elif self._count > 2:  # the loop does not listen any more
+            raise KeyboardInterrupt
 
 
 class Terminal(Operator):

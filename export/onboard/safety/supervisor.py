@@ -110,11 +110,16 @@ class Supervisor:
         self._step(now)
         return self.state in _WITH_POLICY
 
-    def end_tick(self, now: float, answer: Mapping[str, float] | None) -> Setpoint:
-        """What the vehicle is told, from the policy's commands, or None where there are none in time."""
+    def end_tick(self, now: float, answer: Mapping[str, float] | None, raised: str = "") -> Setpoint:
+        """What the vehicle is told, from the policy's commands, or None where there are none in time.
+
+        `raised` is what the policy raised instead of answering.
+        """
         if self.state not in _WITH_POLICY:
             return self._setpoint(self._hover(now))
         commands = self._judged(now, answer)
+        if raised:
+            self.fault = Fault("policy_failed", f"the policy failed: {raised}")
         if self.fault is not None:
             self._step(now)
         if self.state not in _WITH_POLICY:

@@ -156,7 +156,7 @@ def sleep_too_long() -> None:
     time.sleep(0.03)
 
 
-@pytest.mark.parametrize(("how", "code"), [(raise_an_error, "deadline"), (sleep_too_long, "deadline")])
+@pytest.mark.parametrize(("how", "code"), [(raise_an_error, "policy_failed"), (sleep_too_long, "deadline")])
 def test_a_policy_that_raises_or_is_late_is_left(policy: Policy, how: Callable[[], Any], code: str) -> None:
     limits = patient(policy, max_missed_deadlines=1)
     _, controller, _ = fly(policy, spoilt(policy, 5, how), limits=limits)
@@ -185,6 +185,42 @@ def test_a_controller_that_stands_still_notices(policy: Policy) -> None:
     stalls: list[Tick] = []
     _, controller, _ = fly(policy, watchers=[stall])
     assert controller.supervisor.changes[0].code == "overrun"
+
+
+class Broken(Vehicle):
+    """Whose connection is gone from a moment on: everything raises."""
+
+    def _check(self) -> None:
+        if self.clock_.now() > 0.1:
+            raise OSError("no route to host")
+
+    def poll(self) -> list[Sample]:
+        self._check()
+        return super().poll()
+
+    def status(self, now: float) -> Status:
+        self._check()
+        return super().status(now)
+
+    def send(self, setpoint: Setpoint, now: float) -> None:
+        super().send(setpoint, now)
+        self._check()
+
+
+def test_a_connection_that_raises_is_silence_and_does_not_end_the_loop(policy: Policy) -> None:
+    vehicle = Broken(clock := Steps())
+    vehicle.open(policy.contract)
+    seen: list[Tick] = []
+    controller = Controller(
+        policy, vehicle, [vehicle], operator=Plan(), clock=clock, watchers=[seen.append], start=State.POLICY
+    )
+    controller.run(lambda tick: len(seen) >= 20)
+    controller.close()
+    assert {tick.trouble for tick in seen} == {"", "OSError: no route to host"}
+    change = controller.supervisor.changes[0]
+    assert (change.code, change.after) == ("stale", State.HOVER)
+    assert change.time <= 0.1 + 3 * PERIOD + 1e-6
+    assert len(vehicle.told) == 20
 
 
 def test_starting_without_a_source_is_refused_by_name(policy: Policy) -> None:
