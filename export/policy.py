@@ -71,7 +71,8 @@ class OnboardPolicy(nn.Module):
         observation, remember = self._onboard.observe(known)
         seen = limited(self.normalizer(observation))
         if self.memory is not None:
-            seen = remember[HIDDEN] = self.memory(seen, state[HIDDEN])
+            remember[HIDDEN] = self.memory(seen, state[HIDDEN])
+            seen = torch.cat((seen, remember[HIDDEN]), 1)
         action = self.actor(seen).clamp(-1.0, 1.0)
         commands = self._action.command(action)
         following = {"last_action": action, STARTED: torch.ones_like(action[:, 0]), **remember}

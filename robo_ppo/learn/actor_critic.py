@@ -6,7 +6,7 @@
     value = model.value(normalized["critic"])
 
 A policy carries a state from step to step: that of a gated recurrent unit in front of the actor (`recurrent="gru"`),
-or one without any numbers. The critic remembers nothing; it may see what is hidden from the policy instead.
+or one without any numbers. The actor sees the memory beside the observation. The critic remembers nothing; it may see what is hidden from the policy instead.
 """
 
 import itertools
@@ -63,8 +63,7 @@ class ActorCritic(nn.Module):
         self.memory = None if recurrent == "none" else GRU(observation_sizes["policy"], recurrent_size, generator)
         self.state_size = self.memory.size if self.memory is not None else 0
         # A small last layer: the first policy does next to nothing, whatever it sees.
-        seen = self.state_size or observation_sizes["policy"]
-        self.actor = mlp(seen, hidden, action_size, activation, 0.01, generator)
+        self.actor = mlp(observation_sizes["policy"] + self.state_size, hidden, action_size, activation, 0.01, generator)
         self.critic = mlp(observation_sizes["critic"], critic_hidden, 1, activation, 1.0, generator)
         self.log_std = nn.Parameter(torch.full((action_size,), math.log(initial_std)))
         self.log_std_bounds = (math.log(min_std), math.log(max_std))
@@ -92,7 +91,8 @@ class ActorCritic(nn.Module):
         """Distribution of the action, from a normalised observation (n, size) and the state (n, k)."""
         seen = limited(normalized)
         if self.memory is not None:
-            seen = state = self.memory(seen, state)
+            state = self.memory(seen, state)
+            seen = torch.cat((seen, state), 1)
         return DiagonalGaussian(self.actor(seen), self.log_std), state
 
     def policy_over_time(self, normalized: Tensor, state: Tensor, ended: Tensor) -> DiagonalGaussian:
@@ -101,8 +101,9 @@ class ActorCritic(nn.Module):
         From the state before the first step (n, k); `ended` (steps · n,) says with which steps an episode ended.
         """
         assert self.memory is not None
-        states = self.memory.over_time(limited(normalized), state, ended)
-        return DiagonalGaussian(self.actor(states), self.log_std)
+        seen = limited(normalized)
+        states = self.memory.over_time(seen, state, ended)
+        return DiagonalGaussian(self.actor(torch.cat((seen, states), 1)), self.log_std)
 
     def value(self, normalized: Tensor) -> Tensor:
         """Expected return (n,) from a normalised observation of the critic (n, size)."""
