@@ -20,12 +20,15 @@ class Background(Generic[Item]):
     def __init__(self, consume: Callable[[Item], object]) -> None:
         self._consume = consume
         self._queue: queue.SimpleQueue[tuple[Item] | None] = queue.SimpleQueue()
+        self.error: Exception | None = None
+        """What the function raised, if it did: then all later items are dropped."""
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def put(self, item: Item) -> None:
         """Hand over an item."""
-        self._queue.put((item,))
+        if self.error is None:
+            self._queue.put((item,))
 
     def close(self, patience: float = 5.0) -> None:
         """Wait until everything is done, at most so many seconds."""
@@ -37,4 +40,8 @@ class Background(Generic[Item]):
             item = self._queue.get()
             if item is None:
                 return
-            self._consume(item[0])
+            try:
+                self._consume(item[0])
+            except Exception as error:
+                self.error = error
+                return

@@ -31,7 +31,9 @@ class Comparison:
 
     def __init__(self, contract: Contract) -> None:
         self._period = contract.control_period
-        self._measurements = [_Seen(port, contract.control_period) for port in contract.inputs]
+        # What is told, as a goal, has neither noise nor a delay to compare.
+        sensed = [port for port in contract.inputs if port.noise or port.bias or (port.delay and port.delay[1])]
+        self._measurements = [_Seen(port, contract.control_period) for port in sensed]
         self._news: list[str] = []
 
     def add(self, now: float, inbox: Inbox) -> None:
@@ -64,6 +66,8 @@ class _Seen:
         self._told: dict[str, bool] = {"noise": False, "delay": False}
 
     def add(self, now: float, values: tuple[float, ...], stamp: float, received: float) -> str | None:
+        if len(values) != self.port.size or not math.isfinite(sum(values) + stamp):
+            return None  # the safety net says so
         self._offset = min(self._offset, received - stamp)
         self._ages.append(now - stamp - self._offset)
         if stamp == self._stamp:
@@ -93,7 +97,7 @@ class _Seen:
                 )
         if port.delay is not None and len(self._ages) >= ENOUGH and not self._told["delay"]:
             age = statistics.quantiles(self._ages, n=10)[-1]
-            if age > port.delay[1] + self._period:
+            if age > port.delay[1] + 2.0 * self._period:
                 self._told["delay"] = True
                 low, high = (1e3 * limit for limit in port.delay)
                 return (

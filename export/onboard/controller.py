@@ -42,8 +42,11 @@ class Tick:
     inbox: Inbox
     answer: Answer | None
     setpoint: Setpoint
+    why: str = ""  # of the last change of state
     trouble: str = ""  # what a source or the link raised: in the air nobody is there to catch it, so the loop goes on
 
+
+PATIENCE = 3.0  # s that a vehicle is told to stop its motors
 
 Watcher = Callable[[Tick], object]
 Result = TypeVar("Result")
@@ -75,11 +78,19 @@ class Controller:
         self._clock = clock or link.clock() or WallClock()
         self._check_names()
         self._worker = Worker(Pilot(policy, infer))
+        self.add_watcher(lambda tick: self.comparison.add(tick.time, tick.inbox))
+        self.broken_watchers: list[Exception] = []
         self._status = Status(heard=-math.inf)
         self._trouble = ""
 
-    def run(self, stop: Callable[[Tick], bool] = lambda tick: tick.state is State.LANDED) -> Tick:
-        """Tick until `stop` says so, or Ctrl-C; the last tick. The link and the sources must be open."""
+    def has_landed(self, tick: Tick) -> bool:
+        """Whether the flight is over: on the ground, and disarmed, or asked to for long enough."""
+        asked_for = tick.time - self.supervisor.changes[-1].time if self.supervisor.changes else 0.0
+        return tick.state is State.LANDED and (not tick.status.armed or asked_for > PATIENCE)
+
+    def run(self, stop: Callable[[Tick], bool] | None = None) -> Tick:
+        """Tick until the flight is over, or `stop` says so; the last tick. The link and the sources must be open."""
+        stop = stop or self.has_landed
         period = self.contract.control_period
         due = self._clock.now()
         while True:
@@ -107,12 +118,15 @@ class Controller:
         raised = "" if error is None else f"{type(error).__name__}: {error}"
         setpoint = supervisor.end_tick(now, None if answer is None else answer.commands, raised)
         self._or_else(lambda: link.send(setpoint, now), None)
-        tick = Tick(
-            now, late, supervisor.state, supervisor.fault, status, supervisor.inbox, answer, setpoint, self._trouble
-        )
-        self.comparison.add(now, supervisor.inbox)
-        for watch in self._watchers:
-            watch(tick)
+        why = supervisor.changes[-1].why if supervisor.changes else ""
+        state, fault, inbox = supervisor.state, supervisor.fault, supervisor.inbox
+        tick = Tick(now, late, state, fault, status, inbox, answer, setpoint, why, self._trouble)
+        for watch in list(self._watchers):
+            try:
+                watch(tick)
+            except Exception as error:  # a broken watcher must not be what brings a vehicle down
+                self._watchers.remove(watch)
+                self.broken_watchers.append(error)
         return tick
 
     def add_watcher(self, watch: Watcher) -> None:
@@ -142,9 +156,12 @@ class Controller:
 
     def _check_names(self) -> None:
         """Refuse to begin where a measurement has no source, by its name."""
-        provided = {name for source in self._sources for name in source.provides}
+        every = [name for source in self._sources for name in source.provides]
+        provided = set(every)
         watched = self.limits.watched()
         for name in self.supervisor.inbox.needed:
+            if every.count(name) > 1:
+                raise UserError(f"two sources provide '{name}': their clocks differ, and one would shut out the other")
             if name in provided:
                 continue
             port = next((port for port in self.contract.inputs if port.name == name), None)

@@ -120,7 +120,7 @@ class StatusLine:
         self._trouble = tick.trouble
         if state != self._state:
             self._state = state
-            why = f": {tick.fault.text}" if tick.fault is not None else ""
+            why = f" ({tick.why})" if tick.why else ""
             self.say(f"{since:7.2f} s  {state.lower():8}{tick.state.value}{why}")
         elif self._stream.isatty() and tick.time - self._shown >= self._every:
             self._shown = tick.time

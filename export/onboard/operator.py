@@ -42,6 +42,8 @@ class Plan(Operator):
         from .safety.table import State
 
         state = supervisor.state
+        if any(change.code in ("pilot", "disarmed") for change in supervisor.changes):
+            return Requests()  # somebody took the vehicle: a plan has nothing more to ask for
         if state is State.POLICY and self._engaged is None:
             self._engaged, self._had = now, True
         flown = 0.0 if self._engaged is None else now - self._engaged
@@ -53,7 +55,7 @@ class Plan(Operator):
 
 
 class LandOnInterrupt(Operator):
-    """Another operator, and Ctrl-C: the first one asks for a landing, the second ends the program as it is.
+    """Another operator, and Ctrl-C (or SIGTERM, SIGHUP): the first asks for a landing, the second ends the program.
 
     On the ground the first one ends it, too.
     """
@@ -62,6 +64,9 @@ class LandOnInterrupt(Operator):
         self._operator, self._say = operator, say
         self._count = 0
         signal.signal(signal.SIGINT, self._interrupt)
+        for name in ("SIGTERM", "SIGHUP"):  # a session that is lost, a computer that shuts down
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), self._interrupt)
 
     def requests(self, now: float, supervisor: Supervisor) -> Requests:
         """The other's, or a landing."""

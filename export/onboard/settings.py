@@ -134,6 +134,9 @@ def make(
     for key in settings:
         if key not in known and not anything:
             raise UserError(f"{what}={name} has no setting '{key}'; {did_you_mean(key, known)}")
-    made: object | None = found(**settings)
+    try:
+        made: object = found(**settings)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{what}={name}: a setting has a value that it cannot take: {error}") from error
     assert isinstance(made, kind)
     return made

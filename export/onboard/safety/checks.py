@@ -4,7 +4,9 @@
     inbox.take(samples, now)
     fault = inbox.fault(now) or envelope.fault(inbox.body(now))     # Fault("stale", "position is 65 ms old, …") or None
 
-A sample counts only if its time stamp is newer than the last one's; what comes twice or out of order ages like silence.
+A sample counts only if its time stamp is newer than the last one's; what comes twice or out of order ages like silence,
+and so does a stamp from the future. After a silence everything begins anew: a sender may have started again, with its
+clock. A sender that falls behind is found by its stamps, though it sends at every tick.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ BODY = {"position": 3, "velocity": 3, "attitude": 4, "gyro": 3}
 LAST_KNOWN = 0.25  # s: as long as the fallback goes by a measurement that it had
 UNIT = 0.05  # that the length of a quaternion may be off 1
 SLACK = 1e-6  # s: time stamps are rounded
+LEAP = 1.0  # s that a stamp may be ahead of the time that has passed
+BACKLOG = 0.1  # s, beyond the age that is allowed, that a stamp may fall behind
+DRIFT = 1e-3  # s/s that two clocks may drift apart
 
 
 class Fault(NamedTuple):
@@ -52,7 +57,8 @@ class Inbox:
         self.newest: dict[str, Entry] = {}
         self._last_valid: dict[str, Entry] = {}
         self._problems: dict[str, Fault] = {}
-        self.repeated = 0  # samples that came twice or out of order
+        self._offsets: dict[str, float] = {}  # smallest difference between arrival and stamp
+        self.repeated = 0  # samples that came twice, out of order or from the future
 
     def take(self, samples: Iterable[Sample], now: float) -> None:
         """Take in what arrived; what nobody needs is passed over."""
@@ -60,13 +66,20 @@ class Inbox:
         for name, values, stamp in samples:
             if name not in self._sizes:
                 continue
-            before = newest.get(name)
-            if before is not None and not stamp > before.stamp:
-                self.repeated += 1
+            if not math.isfinite(stamp):
+                self._problems[name] = Fault("not_finite", f"the time stamp of {name} is not finite")
                 continue
+            before, offset = newest.get(name), now - stamp
+            if before is not None and now - before.received <= LAST_KNOWN:
+                passed = stamp - before.stamp
+                if not 0.0 < passed <= now - before.received + LEAP:
+                    self.repeated += 1
+                    continue
+                offset = min(offset, self._offsets[name] + DRIFT * (now - before.received))
+            self._offsets[name] = offset
             entry = Entry(values, stamp, now)
             newest[name] = entry
-            problem = self._problem(name, values, stamp)
+            problem = self._problem(name, values)
             if problem is None:
                 self._last_valid[name] = entry
                 if self._problems:
@@ -85,8 +98,11 @@ class Inbox:
             if entry is None:
                 return Fault("missing", f"{name} has never arrived")
             if now - entry.received > most:
-                age = 1e3 * (now - entry.received)
-                return Fault("stale", f"{name} is {age:.0f} ms old; {1e3 * most:.0f} ms are allowed")
+                age = math.ceil(1e3 * (now - entry.received) - 0.01)
+                return Fault("stale", f"{name} is {age} ms old; {1e3 * most:.0f} ms are allowed")
+            behind = now - entry.stamp - self._offsets[name]
+            if behind > most + BACKLOG:
+                return Fault("stale", f"the stamps of {name} have fallen {1e3 * behind:.0f} ms behind")
         return None
 
     def body(self, now: float) -> Body:
@@ -99,11 +115,11 @@ class Inbox:
         """What the policy is to be given: the newest numbers of each of its inputs."""
         return {name: self.newest[name].values for name in self._ports}
 
-    def _problem(self, name: str, values: Sequence[float], stamp: float) -> Fault | None:
+    def _problem(self, name: str, values: Sequence[float]) -> Fault | None:
         if len(values) != self._sizes[name]:
             return Fault("misshapen", f"{name} has {len(values)} numbers, not {self._sizes[name]}")
         # The sum of finite numbers is finite; only where it is not, they are looked at one by one: it may overflow.
-        if not (math.isfinite(sum(values) + stamp) or all(map(math.isfinite, (*values, stamp)))):
+        if not (math.isfinite(sum(values)) or all(map(math.isfinite, values))):
             return Fault("not_finite", f"{name} is not finite")
         if name in self._rotations and abs(math.sqrt(sum(value * value for value in values)) - 1.0) > UNIT:
             return Fault("out_of_range", f"{name} is no rotation: its length is not 1")
@@ -140,8 +156,11 @@ class Envelope:
         ]
         self._rates = tuple((axis, name, most) for axis, name, most in rates if most is not None)
 
-    def fault(self, body: Body) -> Fault | None:
-        """The first limit that is left; what is not known is not judged (its age is)."""
+    def fault(self, body: Body, *, on_the_ground: bool = False) -> Fault | None:
+        """The first limit that is left; what is not known is not judged (its age is).
+
+        A vehicle `on_the_ground` may be as low as it likes.
+        """
         if body.attitude is not None and self._least_upright is not None:
             upright = upright_of(body.attitude)
             if upright < self._least_upright:
@@ -150,17 +169,19 @@ class Envelope:
         if body.gyro is not None:
             for axis, name, most in self._rates:
                 if abs(body.gyro[axis]) > most:
-                    return Fault("rate", f"the {name} rate is {body.gyro[axis]:.1f} rad/s; {most:.1f} are allowed")
+                    return Fault("rate", f"the {name} rate is {body.gyro[axis]:.2f} rad/s; {most:.2f} are allowed")
         if body.velocity is not None and self._max_speed is not None:
             speed = math.sqrt(sum(value * value for value in body.velocity))
             if speed > self._max_speed:
-                return Fault("speed", f"the speed is {speed:.1f} m/s; {self._max_speed:.1f} are allowed")
-        return self.outside(body)
+                return Fault("speed", f"the speed is {speed:.2f} m/s; {self._max_speed:.2f} are allowed")
+        return self.outside(body, on_the_ground=on_the_ground)
 
-    def outside(self, body: Body) -> Fault | None:
+    def outside(self, body: Body, *, on_the_ground: bool = False) -> Fault | None:
         """Whether the vehicle left the geofence."""
         if body.position is not None:
             for axis, low, high, name in self._fence:
+                if on_the_ground and axis == 2 and body.position[2] < low:
+                    continue
                 if not low <= body.position[axis] <= high:
                     place = body.position[axis]
                     return Fault("geofence", f"{name} is {place:.2f} m; the geofence is from {low:.2f} to {high:.2f} m")

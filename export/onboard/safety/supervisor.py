@@ -23,11 +23,14 @@ from .limits import Limits
 from .table import ORDERS, ROWS, Event, State
 
 NOTHING_ASKED = Requests()
-HOLDING = 2.0  # 1/s: vertical speed for each metre that the height is off
+HOLDING = 1.5  # 1/s: vertical speed for each metre that the height is off
 CORRECTION = 0.8  # m/s: the most of it
-MOST_EAGER = 3.0  # launch speeds
+TRIMMING = 1.0  # 1/s: what is added to a vertical speed that the vehicle does not reach, being heavier than thought
+MOST_TRIM = 1.0  # m/s: with all of it downwards, no vehicle stays in the air
+STILL = 0.15  # m/s: a vehicle slower than this, up or down, stands or hovers
+LOW_FOR, STILL_FOR, STRANDED_FOR = 0.3, 1.5, 0.5  # s
 
-_WATCHED_IN_THE_AIR = (State.READY, State.RAMP, State.POLICY)
+_WATCHED = (State.LAUNCH, State.READY, State.RAMP, State.POLICY)
 _WITH_POLICY = (State.RAMP, State.POLICY)
 
 
@@ -76,11 +79,18 @@ class Supervisor:
         self._missed = 0
         self._sent: dict[str, float] = {}
         self._height: float | None = None  # that the hover law keeps
+        self._inside: float | None = None  # the last height within the geofence
+        self._trim = 0.0  # m/s, added to the vertical speed that is asked of the law
+        self._located = -math.inf  # when the position was last known
+        self._low_since: float | None = None
+        self._still_since: float | None = None
         self._happened: dict[Event, Callable[[float], bool]] = {
             Event.PILOT: self._pilot,
             Event.DISARMED: self._disarmed,
             Event.FAULT: self._fault,
+            Event.FAULT_UNARMED: self._fault_unarmed,
             Event.FAULT_BESIDE: self._fault_beside,
+            Event.STRANDED: self._stranded,
             Event.LAUNCH: self._launch,
             Event.AIRBORNE: self._airborne,
             Event.AT_HEIGHT: self._at_height,
@@ -103,6 +113,7 @@ class Supervisor:
         if self._entered is None:
             self._entered = now
         self.fault = self._look(now)
+        self._notice(now)
         self._last_tick = now
         self._was_armed |= status.armed
         if self._engaged is None and self.state is State.RAMP and status.in_control:
@@ -157,9 +168,22 @@ class Supervisor:
         if battery is not None and not battery >= self.limits.min_battery:
             return Fault("battery", f"the battery is at {100 * battery:.0f} %")
         fault = self.inbox.fault(now)
-        if fault is None and self.state in _WATCHED_IN_THE_AIR:
-            fault = self._envelope.fault(self._body)
+        if fault is None and self.state in _WATCHED:
+            fault = self._envelope.fault(self._body, on_the_ground=self.state is State.LAUNCH)
         return fault
+
+    def _notice(self, now: float) -> None:
+        """Keep in mind how long the vehicle has been low, or still, and where it last was as it should be."""
+        position, velocity = self._body.position, self._body.velocity
+        climbing = 0.0 if velocity is None else abs(velocity[2])
+        is_low = position is not None and position[2] <= self.limits.touchdown_height_m
+        is_still = velocity is not None and climbing < STILL and self._trim <= -MOST_TRIM
+        self._low_since = (self._low_since if self._low_since is not None else now) if is_low else None
+        self._still_since = (self._still_since if self._still_since is not None else now) if is_still else None
+        if position is not None:
+            self._located = now
+            if self._envelope.outside(self._body) is None:
+                self._inside = position[2]
 
     def _step(self, now: float) -> None:
         """Go to the next state if an event of this one happened; one step in one call."""
@@ -177,7 +201,11 @@ class Supervisor:
             self.policy_begins, self._missed, self._engaged = True, 0, None
             self._saturation.reset()
         if state in (State.READY, State.HOVER):
-            self._height = None if self._body.position is None else self._body.position[2]
+            # Where it last was as it should be: a position that left the fence may be a wrong one.
+            self._height = self._inside
+        if state is not State.RAMP:  # where the hover law flies on, less and less
+            self._trim = 0.0
+        self._low_since = self._still_since = None
         self.state, self._entered = state, now
 
     def _hover(self, now: float) -> dict[str, float]:
@@ -185,13 +213,22 @@ class Supervisor:
         limits = self.limits
         climb = 0.0
         if self.state is State.LAUNCH:
-            # The law has no integral: who is heavier than thought, or weaker, is asked for more until it climbs.
-            climb = limits.launch_speed_m_s * min(MOST_EAGER, 1.0 + self._for(now))
+            climb = limits.launch_speed_m_s
         elif self.state is State.DESCEND:
             climb = -limits.descend_speed_m_s
         elif self._height is not None and self._body.position is not None:
             climb = max(-CORRECTION, min(CORRECTION, HOLDING * (self._height - self._body.position[2])))
-        return self._law.commands(self._body, climb)
+        return self._law.commands(self._body, climb + self._trimmed(climb))
+
+    def _trimmed(self, climb: float) -> float:
+        """What the vertical speed is asked to be besides, since the vehicle has not reached it so far.
+
+        The law knows no more than a nominal mass and thrust; this is its integral, and belongs to a state.
+        """
+        if self._body.velocity is not None and self._status.armed and self.state is not State.RAMP:
+            step = TRIMMING * self.contract.control_period * (climb - self._body.velocity[2])
+            self._trim = max(-MOST_TRIM, min(MOST_TRIM, self._trim + step))
+        return self._trim
 
     def _share(self, now: float) -> float:
         """The policy's share of the command in the ramp."""
@@ -218,6 +255,14 @@ class Supervisor:
     def _fault(self, now: float) -> bool:
         return self.fault is not None
 
+    def _fault_unarmed(self, now: float) -> bool:
+        return self.fault is not None and not self._was_armed
+
+    def _stranded(self, now: float) -> bool:
+        if self._flies_itself or not self._status.armed or self._status.pilot or self._for(now) < STRANDED_FOR:
+            return False
+        return self._requests.land or (self.fault is not None and self._status.flying is not False)
+
     def _fault_beside(self, now: float) -> bool:
         return self.fault is not None and self._flies_itself
 
@@ -229,6 +274,8 @@ class Supervisor:
         limits, status = self.limits, self._status
         if self.fault is not None:
             return self.fault.text
+        if status.flying:
+            return "the vehicle is in the air"
         if status.ready is False:
             return "the vehicle does not let its motors be armed"
         if status.battery is not None and status.battery < limits.min_launch_battery:
@@ -249,14 +296,14 @@ class Supervisor:
 
     def _at_height(self, now: float) -> bool:
         position = self._body.position
-        if not self._status.armed:
+        if not self._status.armed or self._status.flying is False:
             return False
         if position is None:
             return bool(self._status.flying)
         return position[2] >= 0.95 * self.limits.launch_height_m
 
     def _engage(self, now: float) -> bool:
-        return self._requests.engage
+        return self._requests.engage and self._status.flying is not False
 
     def _release(self, now: float) -> bool:
         return self._requests.release
@@ -278,12 +325,17 @@ class Supervisor:
     def _touchdown(self, now: float) -> bool:
         if self._status.flying is not None and self._flies_itself:
             return not self._status.flying
-        position = self._body.position
-        return position is not None and position[2] <= self.limits.touchdown_height_m
+        low = self._low_since is not None and now - self._low_since >= LOW_FOR
+        # Told to go down with all that the trim gives, no vehicle stays in the air.
+        stands = self._still_since is not None and now - self._still_since >= STILL_FOR
+        return low or (stands and self.state is State.DESCEND)
 
     def _blind(self, now: float) -> bool:
-        is_blind = self._body.position is None and (self._status.flying is None or not self._flies_itself)
-        return is_blind and self._for(now) > self.limits.max_blind_descend_s
+        is_heard = now - self._status.heard <= self.limits.max_silence_s
+        tells = self._flies_itself and self._status.flying is not None and is_heard
+        is_blind = self._body.position is None and not tells
+        since = max(self._located, now - self._for(now))
+        return is_blind and now - since > self.limits.max_blind_descend_s
 
     def _for(self, now: float) -> float:
         """How long (s) this state has lasted."""

@@ -21,7 +21,7 @@ class State(Enum):
     RAMP = "the policy takes over: its share grows from none to all"
     POLICY = "the policy flies"
     HOVER = "fallback: level, at this height"
-    DESCEND = "fallback, or asked to land: level, going down"
+    DESCEND = "level, going down"
     LANDED = "motors off; the end"
 
 
@@ -31,7 +31,9 @@ class Event(Enum):
     PILOT = "a pilot, or the vehicle's own failsafe, took the vehicle"
     DISARMED = "the vehicle is no longer armed"
     FAULT = "a check failed"
+    FAULT_UNARMED = "a check failed before the motors were armed"
     FAULT_BESIDE = "a check failed while the vehicle's own controller flies"
+    STRANDED = "the vehicle is armed, nobody flies it, and a landing is asked for or a check failed"
     LAUNCH = "a launch is asked for, and every rule for arming holds"
     AIRBORNE = "the vehicle is in the air, and every check passes"
     AT_HEIGHT = "the launch reached its height"
@@ -41,7 +43,7 @@ class Event(Enum):
     TOO_LATE = "what was begun takes too long"
     RAMPED = "the ramp is over"
     HOVERED = "the hover has lasted long enough"
-    TOUCHDOWN = "the vehicle is on the ground"
+    TOUCHDOWN = "the vehicle has been low for a moment, or goes no lower though it should, or says so"
     BLIND = "going down without knowing the height has lasted long enough"
 
 
@@ -55,8 +57,10 @@ class Transition(NamedTuple):
 
 TRANSITIONS: tuple[Transition, ...] = (
     Transition(State.STANDBY, Event.LAUNCH, State.LAUNCH),
+    Transition(State.STANDBY, Event.STRANDED, State.DESCEND),
     Transition(State.STANDBY, Event.AIRBORNE, State.READY),
     Transition(State.LAUNCH, Event.PILOT, State.STANDBY),
+    Transition(State.LAUNCH, Event.FAULT_UNARMED, State.STANDBY),
     Transition(State.LAUNCH, Event.FAULT, State.DESCEND),
     Transition(State.LAUNCH, Event.LAND, State.DESCEND),
     Transition(State.LAUNCH, Event.TOO_LATE, State.DESCEND),

@@ -44,7 +44,7 @@ def test_sensors_five_times_as_bad_are() -> None:
     assert {"position", "velocity", "gyro"} <= warnings(5.0)
 
 
-@pytest.mark.parametrize(("late", "told"), [(0.01, False), (0.06, True)])
+@pytest.mark.parametrize(("late", "told"), [(0.01, False), (0.09, True)])
 def test_messages_that_come_late_are_told(late: float, told: bool) -> None:
     rng = np.random.default_rng(0)
     found = contract()

@@ -269,7 +269,7 @@ def test_the_status_line_tells_every_change(policy: Policy, capsys: pytest.Captu
     lines.close()
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2
-    assert "policy" in said[0] and said[1].endswith("the policy's collective_thrust is not finite")
+    assert "policy" in said[0] and said[1].endswith("(the policy's collective_thrust is not finite)")
 
 
 def test_a_source_of_constants_refuses_what_the_policy_does_not_take(policy: Policy) -> None:

@@ -14,20 +14,20 @@ from robo_ppo_onboard.safety.supervisor import Supervisor
 from robo_ppo_onboard.safety.table import ORDERS, ROWS, TRANSITIONS, Event, State
 from robo_ppo_onboard.vehicle import Order, Requests, Sample, Status
 
-from .flights import CALM, OUTPUTS, PERIOD, STEADY, Flight, contract, tilted
+from .flights import CALM, HOVER, OUTPUTS, PERIOD, STEADY, Flight, contract, tilted
 
 DOCS = Path(__file__).parents[3] / "docs" / "safety.md"
 ON_THE_GROUND: dict[str, Any] = {"measured": {"position": (0.0, 0.0, 0.05)}, "flying": False}
 NAN = float("nan")
 
 
-def in_state(state: State, *, flies_itself: bool = False, **limits: Any) -> Flight:
+def in_state(state: State, *, flies_itself: bool = False, armed: bool = True, **limits: Any) -> Flight:
     """A flight that came into a state by the table's own ways."""
     if state in (State.POLICY, State.STANDBY):
         return Flight(state, flies_itself=flies_itself, **limits)
     if state is State.LAUNCH:
         flight = Flight(State.STANDBY, flies_itself=flies_itself, **limits)
-        flight.tick(requests=Requests(launch=True), **ON_THE_GROUND)
+        flight.tick(requests=Requests(launch=True), armed=armed, **ON_THE_GROUND)
     elif state is State.READY:
         flight = Flight(State.STANDBY, flies_itself=flies_itself, **limits)
         flight.tick()
@@ -44,7 +44,7 @@ def in_state(state: State, *, flies_itself: bool = False, **limits: Any) -> Flig
         flight.tick(requests=Requests(land=True))
     else:
         flight = in_state(State.DESCEND, flies_itself=flies_itself, **limits)
-        flight.tick(**ON_THE_GROUND)
+        flight.ticks(20, **ON_THE_GROUND)
     assert flight.state is state
     return flight
 
@@ -65,6 +65,8 @@ HAPPENS: dict[Event, Callable[[Flight], object]] = {
     Event.DISARMED: lambda flight: flight.tick(armed=False),
     Event.FAULT: fault,
     Event.FAULT_BESIDE: fault,
+    Event.FAULT_UNARMED: lambda flight: flight.tick({"gyro": (NAN, 0.0, 0.0)}, armed=False, flying=False),
+    Event.STRANDED: lambda flight: flight.ticks(30, requests=Requests(land=True), **ON_THE_GROUND),
     Event.LAUNCH: lambda flight: flight.tick(requests=Requests(launch=True), **ON_THE_GROUND),
     Event.AIRBORNE: lambda flight: flight.tick(),
     Event.AT_HEIGHT: lambda flight: flight.tick({"position": (0.0, 0.0, 1.0)}),
@@ -74,7 +76,7 @@ HAPPENS: dict[Event, Callable[[Flight], object]] = {
     Event.TOO_LATE: lambda flight: flight.ticks(60, measured={"position": (0.0, 0.0, 0.1)}, in_control=False),
     Event.RAMPED: lambda flight: flight.ticks(7),
     Event.HOVERED: lambda flight: flight.ticks(12),
-    Event.TOUCHDOWN: lambda flight: flight.tick(**ON_THE_GROUND),
+    Event.TOUCHDOWN: lambda flight: flight.ticks(20, **ON_THE_GROUND),
     Event.BLIND: blind,
 }
 
@@ -82,7 +84,8 @@ HAPPENS: dict[Event, Callable[[Flight], object]] = {
 @pytest.mark.parametrize("row", TRANSITIONS, ids=lambda row: f"{row.state.name}-{row.event.name}")
 def test_every_transition_of_the_table_happens(row: Any) -> None:
     itself = row.event is Event.FAULT_BESIDE
-    flight = in_state(row.state, flies_itself=itself)
+    limits = {"hover_s": 2.0} if row.event is Event.TOUCHDOWN else {}
+    flight = in_state(row.state, flies_itself=itself, armed=row.event is not Event.FAULT_UNARMED, **limits)
     before = len(flight.supervisor.changes)
     HAPPENS[row.event](flight)
     change = flight.supervisor.changes[before]
@@ -170,6 +173,94 @@ def test_what_comes_twice_or_out_of_order_counts_as_silence() -> None:
     assert flight.state is State.HOVER
     assert flight.supervisor.changes[-1].code == "stale"
     assert flight.supervisor.inbox.repeated == 3
+
+
+def test_a_wrong_height_for_a_moment_does_not_stop_the_motors() -> None:
+    flight = Flight()
+    flight.ticks(5)
+    flight.ticks(2, measured={"position": (0.0, 0.0, -0.2)})
+    assert flight.state is State.HOVER
+    flight.ticks(100)
+    assert flight.state is State.DESCEND
+    flight.tick({"position": (0.0, 0.0, 0.0)})
+    flight.ticks(5)
+    assert flight.state is State.DESCEND
+
+
+def test_a_vehicle_that_stands_higher_than_the_floor_has_landed_all_the_same() -> None:
+    flight = in_state(State.DESCEND)
+    flight.ticks(260, measured={"position": (0.0, 0.0, 0.15)})
+    assert flight.state is State.LANDED
+
+
+def test_blindness_counts_from_when_it_began() -> None:
+    flight = in_state(State.DESCEND)
+    sinking = {"velocity": (0.0, 0.0, -0.4)}
+    flight.ticks(450, measured=sinking | {"position": (0.0, 0.0, 2.5)})
+    flight.ticks(50, measured=sinking, silent=("position",))
+    assert flight.state is State.DESCEND
+
+
+def test_the_hover_keeps_the_last_height_that_was_right() -> None:
+    flight = Flight()
+    flight.ticks(5, measured={"position": (0.0, 0.0, 2.5)})
+    flight.tick({"position": (0.0, 0.0, 30.0)})
+    assert flight.state is State.HOVER
+    law = flight.tick({"position": (0.0, 0.0, 2.5)}).commands["collective_thrust"]
+    assert law == pytest.approx(HOVER, rel=0.02), "it neither climbs nor sinks"
+
+
+def test_who_is_heavier_than_thought_is_asked_for_more() -> None:
+    flight = in_state(State.LAUNCH)
+    first = flight.tick(**ON_THE_GROUND).commands["collective_thrust"]
+    later = flight.ticks(40, **ON_THE_GROUND).commands["collective_thrust"]
+    assert later > 1.1 * first
+
+
+@pytest.mark.parametrize("measured", [{"attitude": tilted(120.0)}, {"position": (9.0, 0.0, 0.3)}])
+def test_the_launch_is_watched(measured: Any) -> None:
+    flight = in_state(State.LAUNCH)
+    flight.tick({"position": (0.0, 0.0, 0.3)} | measured)
+    assert flight.state is State.DESCEND
+
+
+def test_no_policy_on_the_ground() -> None:
+    flight = in_state(State.LAUNCH)
+    flight.tick({"position": (0.0, 0.0, 1.2)}, flying=False)
+    assert flight.state is State.LAUNCH, "on a table, it has not taken off"
+
+
+def stamped(flight: Flight, stamp: float) -> None:
+    flight.now += PERIOD
+    samples = [Sample(name, values, stamp) for name, values in CALM.items()]
+    flight.supervisor.begin_tick(flight.now, samples, Status(heard=flight.now, armed=True))
+    flight.supervisor.end_tick(flight.now, STEADY)
+
+
+def test_a_stamp_from_the_future_is_passed_over() -> None:
+    flight = Flight()
+    flight.ticks(5)
+    stamped(flight, flight.now + 1e6)
+    flight.ticks(5)
+    assert flight.state is State.POLICY
+
+
+def test_a_sender_that_starts_again_is_heard_again() -> None:
+    flight = Flight()
+    flight.ticks(5)
+    for step in range(30):
+        stamped(flight, 0.02 * step)
+    assert flight.supervisor.changes[0].code == "stale", "for a moment nothing newer came"
+    assert flight.supervisor.fault is None
+
+
+def test_a_sender_that_falls_behind_is_stale() -> None:
+    flight = Flight()
+    start = flight.now
+    for step in range(1, 60):
+        stamped(flight, start + 0.5 * PERIOD * step)
+    assert flight.supervisor.changes[0].code == "stale"
+    assert "have fallen" in flight.supervisor.changes[0].why
 
 
 def test_one_missed_deadline_repeats_the_last_command_and_two_are_a_fault() -> None:
