@@ -112,10 +112,10 @@ def test_the_gradient_is_that_of_every_episode_on_its_own(minibatches: int) -> N
     assert len(set(rows)) == many
     assert memory is not None
     theirs = torchs_own(memory)
-    states = by_episodes(
-        theirs, limited(rollout.observation["policy"][:, rows]), rollout.policy_state[rows], rollout.ended[:, rows]
-    )
-    new = DiagonalGaussian(ppo.model.actor(states.flatten(0, 1)), ppo.model.log_std)
+    observed = limited(rollout.observation["policy"][:, rows])
+    states = by_episodes(theirs, observed, rollout.policy_state[rows], rollout.ended[:, rows])
+    seen_by_actor = torch.cat((observed, states), 2).flatten(0, 1)
+    new = DiagonalGaussian(ppo.model.actor(seen_by_actor), ppo.model.log_std)
     loss, _ = ppo_loss(new, ppo.model.value(batch["critic"]), batch, ppo.settings)
     ppo.parameters.gradients.zero_()
     loss.backward()
