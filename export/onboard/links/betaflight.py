@@ -8,6 +8,20 @@ mean something else than the policy learned; docs/betaflight.md has the settings
 `throttle`, which thrust (N) comes of which part of full throttle, as `N,part,N,part,…`, in place of the contract's own
 map.
 
+What a board is told, by order. Nothing but STOP is sent before it has said whether it is armed:
+
+| order | not armed | armed |
+|---|---|---|
+| LAUNCH | arm switch on once the board would let it, lowest throttle | sticks and throttle |
+| COMMAND | arm switch off, lowest throttle | sticks and throttle |
+| LEVEL, LAND | arm switch off, lowest throttle | ANGLE, sticks centred, throttle |
+| OWN | arm switch off, lowest throttle | flown from here before: as LEVEL; else nothing |
+| STOP | arm switch off, lowest throttle | arm switch off, lowest throttle |
+
+So only LAUNCH arms, and a switch that went off stays off until the next LAUNCH. A board that is found armed, with
+nothing asked for, was armed by a process that is gone or by another one that still flies it; it may be in the air. A
+word from here would end its failsafe's landing or disturb the other: silence lets either go on.
+
 In a fallback the vehicle levels itself (ANGLE, sticks centred), whatever is known of its attitude here, and only the
 throttle comes from the law. If nothing is sent any more, Betaflight's own failsafe acts: `prepare` makes it level the
 vehicle and sink, on `landing_thrust` (N) for `landing_seconds`, then stop the motors.
@@ -18,11 +32,12 @@ from __future__ import annotations
 import math
 import struct
 from contextlib import suppress
-from typing import Callable, NamedTuple, Sequence
+from typing import Callable, Sequence
 
 from ..contract import Contract
 from ..errors import UserError
 from ..vehicle import Order, Setpoint, Status
+from .betaflight_switches import ARM, FAILSAFE_MODE, HIGH, LOW, MIDDLE, NAMES, find_switches
 from .link import Link
 from .msp import LostConnection, Msp, Wire, open_wire
 from .throttle import Throttle
@@ -31,9 +46,6 @@ FC_VARIANT, FEATURES, MODE_RANGES, RX_CONFIG, RX_MAP, RC_TUNING, RC_DEADBAND, BO
 FAILSAFE, SET_FAILSAFE, RX_FAIL, SET_RX_FAIL, SAVE = 75, 76, 77, 78, 250
 SET_RAW_RC, STATUS, BATTERY = 200, 150, 130
 
-LOW, MIDDLE, HIGH = 1000, 1500, 2000  # µs of a channel
-ARM, ANGLE, FAILSAFE_MODE = 0, 1, 27  # permanent ids of Betaflight's modes
-NAMES = {ARM: "ARM", ANGLE: "ANGLE", FAILSAFE_MODE: "FAILSAFE"}
 ROLL, PITCH, YAW, THROTTLE = range(4)
 _STICKS = ((ROLL, "roll_rate", 1.0), (PITCH, "pitch_rate", 1.0), (YAW, "yaw_rate", -1.0))  # yaw turns right
 CHANNELS = 18
@@ -45,14 +57,6 @@ _ASK_STATUS, _ASK_BATTERY = 0.04, 1.0  # s between questions
 _EMPTY_CELL, _FULL_CELL = 3.3, 4.2  # V
 _SINKING = 0.93  # of the weight
 _LOSS_AFTER = 2  # tenths of a second without a command; from 3 on, the throttle is cut before the failsafe acts
-
-
-class Switch(NamedTuple):
-    """A channel, and where on it a mode is on and off."""
-
-    channel: int
-    on: int
-    off: int
 
 
 class BetaflightLink(Link):
@@ -76,7 +80,8 @@ class BetaflightLink(Link):
         self._asked = {STATUS: -math.inf, BATTERY: -math.inf}
         self._modes: tuple[int, ...] = ()
         self._reasons = 0  # not to arm
-        self._answered = self._wants_arms = False
+        self._answered = False
+        self._switch: bool | None = None  # the arm switch as it was last sent; None before anything was
         self._battery: float | None = None
 
     def open(self, contract: Contract) -> None:
@@ -95,8 +100,7 @@ class BetaflightLink(Link):
         self._boxes = tuple(msp.request(BOX_IDS))
         self._map = tuple(msp.request(RX_MAP)[:4])
         self._least = struct.unpack_from("<H", msp.request(RX_CONFIG), 5)[0]  # µs at which throttle begins
-        ranges = msp.request(MODE_RANGES)
-        self._arm, self._angle = find_switch(ranges, ARM), find_switch(ranges, ANGLE)
+        self._arm, self._angle = find_switches(msp.request(MODE_RANGES))
         self._rates = self._full_rates(contract, msp.request(RC_TUNING), msp.request(RC_DEADBAND))
 
     def prepare(self) -> list[str]:
@@ -143,9 +147,12 @@ class BetaflightLink(Link):
 
     def send(self, setpoint: Setpoint, now: float) -> None:
         """Sticks and switches for this tick."""
-        if self._msp is None:
+        if self._msp is None or not (self._answered or setpoint.order is Order.STOP):
             return
-        channels = self._channels(setpoint)
+        self._switch = self._next_switch(setpoint.order)
+        if self._switch is None:
+            return
+        channels = self._channels(setpoint, self._switch)
         try:
             self._msp.send(SET_RAW_RC, struct.pack(f"<{CHANNELS}H", *channels))
         except LostConnection:
@@ -157,16 +164,22 @@ class BetaflightLink(Link):
             self._msp.close()
             self._msp = None
 
-    def _channels(self, setpoint: Setpoint) -> list[int]:
-        """Microseconds of every channel."""
-        order, is_armed = setpoint.order, ARM in self._modes
+    def _next_switch(self, order: Order) -> bool | None:
+        """Where the arm switch shall be; None: say nothing."""
+        is_armed = ARM in self._modes
         if order is Order.LAUNCH:
             # A switch that is on before the vehicle would let itself be armed is not looked at until it was off again.
-            self._wants_arms |= self._answered and self._reasons & ~_ARM_SWITCH == 0
-        elif order in (Order.STOP, Order.OWN):
-            self._wants_arms = False
+            return is_armed or bool(self._switch) or self._reasons & ~_ARM_SWITCH == 0
+        if order is Order.STOP or not is_armed:
+            return False
+        if order is Order.OWN:
+            return self._switch
+        return self._switch is not False  # once off, a status from before that does not bring it back
+
+    def _channels(self, setpoint: Setpoint, switch: bool) -> list[int]:
+        """Microseconds of every channel."""
+        order, flies = setpoint.order, switch and ARM in self._modes
         # With OWN in the air nobody else is there to fly it.
-        flies = is_armed and order is not Order.STOP
         levels = order in (Order.LEVEL, Order.LAND, Order.OWN)
         sticks = {ROLL: MIDDLE, PITCH: MIDDLE, YAW: MIDDLE, THROTTLE: LOW}
         if flies:
@@ -178,7 +191,7 @@ class BetaflightLink(Link):
         channels = [LOW] * CHANNELS
         for axis, value in sticks.items():
             channels[self._map[axis]] = value
-        channels[self._arm.channel] = self._arm.on if flies or self._wants_arms else self._arm.off
+        channels[self._arm.channel] = self._arm.on if switch else self._arm.off
         channels[self._angle.channel] = self._angle.on if levels else self._angle.off
         return channels
 
@@ -244,24 +257,6 @@ class BetaflightLink(Link):
     def _keeps(settings: bytes, wanted: dict[int, tuple[int, int]]) -> bool:
         """Whether these channels keep their value when the receiver is lost."""
         return all(settings[3 * channel] == mode for channel, (mode, _) in wanted.items())
-
-
-def find_switch(ranges: bytes, mode: int) -> Switch:
-    """The channel on which a mode lies, from Betaflight's list of ranges."""
-    spans: list[tuple[int, int, int]] = []
-    for permanent, aux, start, end in struct.iter_unpack("<4B", ranges):
-        if permanent == mode and start < end:
-            spans.append((4 + aux, 900 + 25 * start, 900 + 25 * end))
-    if len(spans) != 1:
-        raise UserError(
-            f"{NAMES[mode]} must lie on one range of one channel, not on {len(spans)}; as in: "
-            f"aux {mode} {mode} {mode} 1700 2100 0 0"
-        )
-    channel, low, high = spans[0]
-    off = next((value for value in (LOW, HIGH) if not low <= value < high), None)
-    if off is None:
-        raise UserError(f"{NAMES[mode]} is on from {low} to {high} µs, which leaves no place for off")
-    return Switch(channel, (max(low, LOW) + min(high, HIGH)) // 2, off)
 
 
 def parse_status(payload: bytes, boxes: Sequence[int]) -> tuple[tuple[int, ...], int]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Callable, Protocol
 
 from ..errors import UserError
 
@@ -26,7 +26,7 @@ class Wire(Protocol):
     """Bytes to and from a vehicle."""
 
     def write(self, data: bytes) -> None:
-        """Send all of it, or none where that would have to wait."""
+        """Send all of it, or none where that would have to wait; never the beginning of it alone."""
         ...
 
     def read(self) -> bytes:
@@ -115,6 +115,26 @@ def open_wire(address: str) -> Wire:
     return SerialWire(address)
 
 
+class Outbox:
+    """Keeps a stream whole: where only the beginning of a message went, the rest goes before any other message.
+
+    `put` sends what goes at once and says how many bytes that were. A message that has to wait is dropped: the next one
+    is newer.
+    """
+
+    def __init__(self, put: Callable[[bytes], int]) -> None:
+        self._put = put
+        self._rest = b""
+
+    def write(self, message: bytes) -> None:
+        """Send this message, if it goes at once."""
+        if self._rest:
+            self._rest = self._rest[self._put(self._rest) :]
+        if not self._rest:
+            sent = self._put(message)
+            self._rest = message[sent:] if sent else b""
+
+
 class TcpWire:
     """A connection, as the firmware's simulator offers it."""
 
@@ -125,12 +145,12 @@ class TcpWire:
             raise UserError(f"no flight controller answers at {host}:{port}: {error.strerror or error}") from error
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setblocking(False)
+        self._outbox = Outbox(self._put)
 
     def write(self, data: bytes) -> None:
         """Send at once."""
         try:
-            with suppress(BlockingIOError):
-                self._socket.send(data)
+            self._outbox.write(data)
         except OSError as error:
             raise LostConnection(str(error)) from error
 
@@ -150,6 +170,11 @@ class TcpWire:
         """Close the connection."""
         self._socket.close()
 
+    def _put(self, data: bytes) -> int:
+        with suppress(BlockingIOError):
+            return self._socket.send(data)
+        return 0
+
 
 class SerialWire:
     """A serial port, as a real flight controller has it."""
@@ -164,11 +189,12 @@ class SerialWire:
             self._port = module.Serial(name, baud, timeout=0, write_timeout=0)
         except (OSError, ValueError) as error:
             raise UserError(f"cannot open the serial port {name}: {error}") from error
+        self._outbox = Outbox(lambda data: int(self._port.write(data) or 0))
 
     def write(self, data: bytes) -> None:
         """Send at once."""
         try:
-            self._port.write(data)
+            self._outbox.write(data)
         except OSError as error:
             raise LostConnection(str(error)) from error
 

@@ -6,8 +6,11 @@ A datagram is one JSON object, at most 8 kB. World z up (east-north-up), body fo
 
 `sequence` counts the sender's datagrams, `time` is the moment of measuring on the sender's clock (s); both grow. All
 other keys are measurements by the names of the policy's contract, each a list of numbers in the contract's order
-(matrices row by row); names that the policy does not take are passed over. What arrives damaged, doubled or after a
-newer one is dropped and counted.
+(matrices row by row), or of a body's motion, for the limits; all others are passed over. What arrives damaged, doubled
+or after a newer one is dropped and counted.
+
+A sender that was started again may count from 0: a number far back, or any number after 0.25 s in which nothing was
+taken, begins a new count. Its `time` must go on growing all the same.
 
     source = MocapSource(port=7700)                              # on board
     sender = MocapSender("192.168.1.20", 7700)                   # in the room
@@ -19,16 +22,20 @@ from __future__ import annotations
 import json
 import math
 import socket
-from typing import Any, Mapping, Sequence, cast
+from time import monotonic
+from typing import Any, Callable, Mapping, Sequence, cast
 
 from ..contract import Contract
 from ..errors import UserError
+from ..safety.checks import BODY
 from ..vehicle import Sample
 from .source import Source
 
 PORT = 7700
 LONGEST = 8192
 _MOST_AT_ONCE = 256
+_LATE = 16  # how far back a number is late, not the beginning of a new count
+_NEW_AFTER = 0.25  # s without anything taken, and whatever arrives begins a new count
 
 
 class MocapSource(Source):
@@ -36,6 +43,7 @@ class MocapSource(Source):
 
     def __init__(
         self,
+        clock: Callable[[], float] = monotonic,
         *,
         host: str = "127.0.0.1",
         port: int = PORT,
@@ -44,13 +52,15 @@ class MocapSource(Source):
         self.provides = tuple(name for name in measures.split(",") if name)
         self._address = host, port
         self._sizes: dict[str, int] = {}
-        self._last = -1
+        self._clock = clock
+        self._last, self._taken = -1, clock()  # the newest number, and when it was taken
         self._socket: socket.socket | None = None
         self.dropped = 0
 
     def open(self, contract: Contract) -> None:
         """Listen."""
-        self._sizes = {port.name: port.size for port in contract.inputs if port.name in self.provides}
+        sizes = {**BODY, **{port.name: port.size for port in contract.inputs}}
+        self._sizes = {name: size for name, size in sizes.items() if name in self.provides}
         listening = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             listening.bind(self._address)
@@ -64,6 +74,7 @@ class MocapSource(Source):
     def poll(self) -> list[Sample]:
         """What has arrived, oldest first."""
         samples: list[Sample] = []
+        now = self._clock()
         for _ in range(_MOST_AT_ONCE):
             if self._socket is None:
                 break
@@ -76,10 +87,11 @@ class MocapSource(Source):
             except ValueError:
                 self.dropped += 1
                 continue
-            if sequence <= self._last:
+            is_new_count = sequence < self._last - _LATE or now - self._taken > _NEW_AFTER
+            if sequence <= self._last and not is_new_count:
                 self.dropped += 1
                 continue
-            self._last = sequence
+            self._last, self._taken = sequence, now
             samples += found
         return samples
 
@@ -126,8 +138,9 @@ def parse(data: bytes, sizes: Mapping[str, int]) -> tuple[int, list[Sample]]:
     if not isinstance(found, dict):
         raise ValueError("not an object")
     document = cast("dict[str, Any]", found)
-    sequence, time = document.get("sequence"), document.get("time")
-    if type(sequence) is not int or not isinstance(time, (int, float)) or not math.isfinite(time):
+    sequence, time = document.get("sequence"), document.get("time", math.nan)
+    is_time = isinstance(time, (int, float)) and not isinstance(time, bool) and math.isfinite(time)
+    if type(sequence) is not int or not is_time:
         raise ValueError("no sequence number, or no time")
     samples: list[Sample] = []
     for name, size in sizes.items():

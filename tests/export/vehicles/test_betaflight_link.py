@@ -1,5 +1,6 @@
 """The Betaflight link against a board made of a few answers, recorded from the firmware: what it refuses and sends."""
 
+import socket
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 import robo_ppo_onboard.links.betaflight as betaflight
 from robo_ppo_onboard.errors import UserError
 from robo_ppo_onboard.links.betaflight import BetaflightLink
-from robo_ppo_onboard.links.msp import LostConnection, Msp, message, open_wire, parse
+from robo_ppo_onboard.links.msp import LostConnection, Msp, Outbox, message, open_wire, parse
 from robo_ppo_onboard.vehicle import Order, Setpoint
 from tests.export.onboard.flights import OUTPUTS, contract
 
@@ -118,7 +119,45 @@ def test_sticks_follow_the_commands_and_stay_within_their_ends() -> None:
 def test_a_fallback_centres_the_sticks_and_switches_to_angle(order: Order) -> None:
     board = Board()
     board.modes = 1
-    assert told(board, linked(board), order, roll_rate=3.0) == (1500, 1500, 1525, 1500, 1850, 1850)
+    link = linked(board)
+    told(board, link, Order.COMMAND)
+    assert told(board, link, order, 1.0, roll_rate=3.0) == (1500, 1500, 1525, 1500, 1850, 1850)
+
+
+@pytest.mark.parametrize("order", [Order.LEVEL, Order.LAND, Order.COMMAND, Order.OWN, Order.STOP])
+def test_a_launch_that_was_given_up_before_it_armed_does_not_arm_later(order: Order) -> None:
+    board = Board()
+    link = linked(board)
+    assert told(board, link, Order.LAUNCH)[AUX1] == 1850
+    assert told(board, link, order, 1.0)[AUX1] == 1000
+    board.modes = 1  # a status from before it saw that
+    assert told(board, link, order, 2.0)[THROTTLE : AUX1 + 1] == (1000, 1500, 1000)
+    assert told(board, link, Order.LAUNCH, 3.0)[AUX1] == 1850
+
+
+def test_a_board_that_is_found_armed_with_nothing_asked_for_is_left_alone() -> None:
+    board = Board()
+    board.modes = 1
+    link = linked(board)
+    for now in range(3):
+        assert told(board, link, Order.OWN, now) == ()
+    board.modes = 0  # its failsafe has ended
+    assert told(board, link, Order.OWN, 3.0)[THROTTLE : AUX1 + 1] == (1000, 1500, 1000)
+
+
+@pytest.mark.parametrize("order", list(Order))
+def test_only_stop_is_sent_before_the_board_has_said_whether_it_is_armed(order: Order) -> None:
+    board = Board()
+    linked(board).send(Setpoint(order, HOVER), 0.0)
+    assert board.sticks[:5] == ((1500, 1500, 1000, 1500, 1000) if order is Order.STOP else ())
+
+
+def test_stop_is_sent_in_every_tick() -> None:
+    board = Board()
+    link = linked(board)
+    for now in range(5):
+        board.sticks = ()
+        assert told(board, link, Order.STOP, now)[AUX1] == 1000
 
 
 def test_stop_disarms_and_on_the_ground_nothing_arms_by_itself() -> None:
@@ -183,6 +222,32 @@ def test_a_board_that_is_set_up_otherwise_is_refused(command: int, index: int, v
         linked(changed(command, lambda answer: answer.__setitem__(index, value)))
 
 
+@pytest.mark.parametrize(
+    ("ranges", "message"),
+    [
+        ((0, 0, 24, 48, 1, 0, 0, 20), "ARM and ANGLE both lie on AUX1"),
+        ((0, 0, 32, 48, 1, 1, 0, 16, 2, 1, 32, 48), "HORIZON lies on AUX2 from 1700 to 2100 µs .* 2000 µs"),
+        ((0, 0, 32, 48, 1, 1, 32, 48, 46, 0, 36, 44), "GPS RESCUE lies on AUX1 .* 1850 µs"),
+        ((0, 0, 32, 48, 1, 1, 32, 48, 45, 1, 0, 8), "PARALYZE lies on AUX2 .* 1000 µs .* aux 2 0 0 900 900 0 0"),
+        ((0, 0, 32, 48, 1, 1, 32, 48, 99, 7, 0, 48), "mode 99 lies on AUX8"),
+        ((0, 0, 46, 48, 1, 1, 32, 48), "ARM is on from 2050 to 2100 µs, which leaves no place for on"),
+        ((0, 0, 0, 48, 1, 1, 32, 48), "ARM is on from 900 to 2100 µs, which leaves no place"),
+    ],
+)
+def test_switches_that_turn_on_more_than_they_should_are_refused(ranges: tuple[int, ...], message: str) -> None:
+    board = Board()
+    board.answers[betaflight.MODE_RANGES] = bytes(ranges) + bytes(80 - len(ranges))
+    with pytest.raises(UserError, match=message):
+        linked(board)
+
+
+def test_modes_that_are_never_on_or_do_no_harm_are_taken() -> None:
+    board = Board()
+    others = (2, 2, 32, 48, 46, 0, 12, 20, 26, 3, 0, 48, 28, 1, 0, 48)  # HORIZON, GPS RESCUE; BLACKBOX, AIR MODE
+    board.answers[betaflight.MODE_RANGES] = bytes((0, 0, 32, 48, 1, 1, 32, 48, *others)) + bytes(56)
+    linked(board)
+
+
 def test_a_vehicle_that_turns_or_pushes_less_than_the_policy_commands_is_refused() -> None:
     def slow(tuning: bytearray) -> None:
         tuning[0] = tuning[2] = 20
@@ -232,6 +297,55 @@ def test_nobody_there_is_said(free_port: int) -> None:
         open_wire("tcp:nowhere")
     with pytest.raises(UserError, match=r"cannot open the serial port|needs pyserial"):
         open_wire("/dev/no_such_port")
+
+
+def test_a_full_connection_drops_whole_messages_and_the_last_word_arrives(free_port: int) -> None:
+    with socket.create_server(("127.0.0.1", free_port)) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire = open_wire(f"tcp:127.0.0.1:{free_port}")
+        board, _ = server.accept()
+        with board:
+            board.settimeout(0.05)
+            for _ in range(60_000):  # until nothing goes any more, and on
+                wire.write(message(200, bytes(251)))
+            stream = b""
+            for last in (1, 2, 3):
+                stream += drained(board)
+                wire.write(message(200, bytes((last,))))
+            stream += drained(board)
+        wire.close()
+    stream = stream.replace(message(200, bytes(251)), b"")
+    assert stream == b"".join(message(200, bytes((last,))) for last in (1, 2, 3))
+
+
+def drained(board: socket.socket) -> bytes:
+    data = b""
+    while True:
+        try:
+            data += board.recv(1 << 20)
+        except TimeoutError:
+            return data
+
+
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=9), st.integers(0, 9))))
+def test_a_message_goes_whole_or_not_at_all(tries: list[tuple[bytes, int]]) -> None:
+    room, stream = 0, b""
+
+    def put(data: bytes) -> int:
+        nonlocal room, stream
+        sent = data[:room]
+        room -= len(sent)
+        stream += sent
+        return len(sent)
+
+    outbox = Outbox(put)
+    for body, room in tries:  # noqa: B007, read by put
+        outbox.write(message(1, body))
+    room = 99
+    outbox.write(message(2))
+    found, rest = parse(stream)
+    assert rest == b"" and found[-1][1] == 2
+    assert b"".join(message(command, body) for _, command, body in found) == stream
 
 
 def test_a_refusal_and_a_silence_are_said() -> None:
