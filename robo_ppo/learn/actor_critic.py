@@ -5,8 +5,9 @@
     distribution, state = model.policy(normalized["policy"], state)
     value = model.value(normalized["critic"])
 
-A policy carries a state from step to step: that of a gated recurrent unit in front of the actor (`recurrent="gru"`),
-or one without any numbers. The actor sees the memory beside the observation. The critic remembers nothing; it may see what is hidden from the policy instead.
+A policy carries a state from step to step: that of a gated recurrent unit (`recurrent="gru"`), which the actor sees
+beside the observation, or one without any numbers. The critic remembers nothing; it may see what is hidden from the
+policy instead.
 """
 
 import itertools
@@ -63,7 +64,8 @@ class ActorCritic(nn.Module):
         self.memory = None if recurrent == "none" else GRU(observation_sizes["policy"], recurrent_size, generator)
         self.state_size = self.memory.size if self.memory is not None else 0
         # A small last layer: the first policy does next to nothing, whatever it sees.
-        self.actor = mlp(observation_sizes["policy"] + self.state_size, hidden, action_size, activation, 0.01, generator)
+        seen = observation_sizes["policy"] + self.state_size
+        self.actor = mlp(seen, hidden, action_size, activation, 0.01, generator)
         self.critic = mlp(observation_sizes["critic"], critic_hidden, 1, activation, 1.0, generator)
         self.log_std = nn.Parameter(torch.full((action_size,), math.log(initial_std)))
         self.log_std_bounds = (math.log(min_std), math.log(max_std))
