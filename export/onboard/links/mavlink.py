@@ -13,8 +13,11 @@ The vehicle takes off, holds its place and lands by itself; what this link does 
 | LAND    | land; land                                  | as LEVEL                                      |
 | STOP    | disarm                                      | no                                            |
 
-It asks again every 0.4 s until a heartbeat says that it is so. A vehicle that then leaves that mode was taken by a
-pilot or by a failsafe of its own, and is asked for nothing until a new flight begins (`Status.pilot`).
+A mode is only asked for after a heartbeat that is newer than the order and than what was asked before, so that a pilot
+is noticed first; heartbeats are asked for ten times a second. A vehicle that leaves a mode that it was asked for, and
+was in, was taken by a pilot or by a failsafe of its own, and is asked for nothing until the order is OWN
+(`Status.pilot`). Motors that were armed in a launch and that somebody else disarmed are never armed again by this
+process: start it anew. Only `disarm` is repeated without a heartbeat.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from typing import Any, Mapping
 from ..clock import Clock
 from ..contract import Contract
 from ..errors import UserError
-from ..sources.mavlink import ADDRESS, MavlinkSource
+from ..sources.mavlink import ADDRESS, SET_MESSAGE_INTERVAL, MavlinkSource
 from ..sources.source import Source
 from ..vehicle import Order, Sample, Setpoint, Status
 from .link import Link
@@ -37,6 +40,9 @@ from .mavlink_parameters import parse_parameters, set_parameters
 from .throttle import Throttle
 
 ASK_AGAIN = 0.4  # s
+LATE = 0.5  # s after it was asked for, in which a mode may still come though another was asked for since
+SILENT = 2.5  # s without a heartbeat, after which no setpoints are sent: the vehicle's own failsafe acts, not we
+HEARTBEATS = 100_000.0  # µs
 
 RATES = ("collective_thrust", "roll_rate", "pitch_rate", "yaw_rate")
 VELOCITY = ("velocity_x", "velocity_y", "velocity_z", "yaw_rate")
@@ -94,17 +100,23 @@ class MavlinkLink(Link, Source):
         self._battery: float | None = None
         self._flying: bool | None = None
         self._ready: bool | None = None
-        self._heard, self._seen = -math.inf, 0
+        self._heard, self._beats, self._seen = -math.inf, 0, 0  # heartbeats
         self._order = Order.OWN
-        self._mode_before = ""  # in which the vehicle was when the order came
-        self._requested: set[str] = set()  # modes asked for in this flight
-        self._settled = False  # whether it has been as this order wants it
-        self._armed_since = False  # whether it has been armed since
+        self._beats_before = 0  # heartbeats when the order came
+        self._beats_asked = 0  # … and when something was asked for
+        self._expected: set[str] = set()  # modes in which it may be until it is where the order wants it
+        self._asked_for: dict[str, float] = {}  # when each mode was asked for last
+        self._to_hand_back = False  # whether it may still take setpoints when it shall fly by itself
         self._taken = False  # by a pilot, or by a failsafe of its own
         self._asked = -math.inf
+        self._arms = False  # whether it said that it arms, in this launch
+        self._launched = False  # whether it has been armed in a launch
+        self._killed = False  # … and was disarmed by somebody else: not to be armed again
+        self._stopped = False  # whether it has been disarmed since STOP
         self._boot_ms = 0
         for kind, handler in (
             ("HEARTBEAT", self._take_heartbeat),
+            ("COMMAND_ACK", self._take_answer),
             ("SYS_STATUS", self._take_health),
             ("EXTENDED_SYS_STATE", self._take_landed),
             ("SYSTEM_TIME", self._take_time),
@@ -131,8 +143,9 @@ class MavlinkLink(Link, Source):
             raise UserError(f"the vehicle's autopilot is MAV_AUTOPILOT {number}; PX4 (12) and ArduPilot (3) are known")
         self._pilot = AUTOPILOTS[number]
         self._state.open(contract)
-        for message in (1, 245):  # SYS_STATUS, EXTENDED_SYS_STATE
-            self.connection.ask(511, message, 200_000.0, seconds=0.3, times=2)  # MAV_CMD_SET_MESSAGE_INTERVAL, 5 Hz
+        # HEARTBEAT, SYS_STATUS, EXTENDED_SYS_STATE
+        for message, interval in ((0, HEARTBEATS), (1, 200_000.0), (245, 200_000.0)):
+            self.connection.ask(SET_MESSAGE_INTERVAL, message, interval, seconds=0.3, times=2)
 
     def prepare(self) -> list[str]:
         """Set and check the failsafe, and how high a take-off goes."""
@@ -154,15 +167,15 @@ class MavlinkLink(Link, Source):
     def status(self, now: float) -> Status:
         """As the vehicle's last messages say."""
         self.connection.pump()
-        if self.connection.heard != self._seen:
-            self._seen, self._heard = self.connection.heard, now
-        self._watch()
+        if self._beats != self._seen:
+            self._seen, self._heard = self._beats, now
+        self._watch(now)
         return Status(
             heard=self._heard,
             armed=self._armed,
             in_control=self._obeys(),
             pilot=self._taken,
-            ready=self._ready,
+            ready=False if self._killed else self._ready,
             flying=self._flying,
             battery=self._battery,
             mode=self.mode,
@@ -171,22 +184,23 @@ class MavlinkLink(Link, Source):
     def send(self, setpoint: Setpoint, now: float) -> None:
         """Ask for what the order wants, if it is not so yet, and stream the numbers."""
         if setpoint.order is not self._order:
-            self._order, self._mode_before = setpoint.order, self.mode
-            if setpoint.order is Order.OWN:
-                self.forget()
-            self._requested.add(self.mode)
-            self._settled, self._armed_since, self._asked = False, False, -math.inf
-        self._watch()
-        if not (self._is_settled() or self._taken) and now - self._asked >= ASK_AGAIN:
-            self._asked = now
-            self._ask()
-        if self._streams():
+            self._begin(setpoint.order, now)
+        self._watch(now)
+        if self._may_ask(now):
+            self._asked, self._beats_asked = now, self._beats
+            self._ask(now)
+        if self._streams() and (self._clock is not None or now - self._heard < SILENT):  # lockstep waits for them
             self._send_numbers(setpoint.commands)
 
     def forget(self) -> None:
-        """A new flight: what was asked for before, and who took the vehicle then, no longer counts."""
-        self._requested.clear()
-        self._taken = False
+        """A new flight: what was asked for before, and who took the vehicle then, no longer counts.
+
+        That somebody disarmed it in a launch does count.
+        """
+        self._order = Order.OWN
+        self._asked_for.clear()
+        self._expected.clear()
+        self._taken = self._to_hand_back = False
 
     def close(self) -> None:
         """Give the port back."""
@@ -197,66 +211,94 @@ class MavlinkLink(Link, Source):
         """The vehicle's mode in words."""
         return self._pilot.mode(self._custom_mode)
 
-    def _watch(self) -> None:
-        """Notice when the vehicle is where the order wants it, and when somebody takes it away from there."""
-        if self._order is Order.OWN:
-            self._taken = False
-        elif self._armed and self.mode not in self._modes():
-            # What was asked for before may still happen while the vehicle is on its way to what is asked for now.
-            self._taken |= self._settled or self.mode not in self._requested
-        elif self._order is Order.LAUNCH and self._armed_since and not self._armed:
-            self._taken = True  # disarmed by somebody: not to be armed again
-        self._armed_since |= self._armed
-        self._settled |= self._is_settled()
+    def _begin(self, order: Order, now: float) -> None:
+        """Another order."""
+        if order is Order.OWN:
+            command = self._pilot.command
+            self._to_hand_back = not self._taken and (self.mode == command or self._may_come(command, now))
+            self._expected.clear()
+        self._order, self._beats_before, self._beats_asked = order, self._beats, self._beats
+        self._expected.add(self.mode)
+        self._asked, self._arms, self._stopped = -math.inf, False, False
 
-    def _modes(self) -> tuple[str, ...]:
-        """Modes in which the vehicle does what the order says: a fallback's numbers count until it has its own mode."""
+    def _watch(self, now: float) -> None:
+        """Notice when the vehicle is where the order wants it, and when somebody takes it away from there."""
+        order, mode = self._order, self.mode
+        is_news = self._beats > self._beats_before
+        if order in (Order.LAND, Order.STOP):
+            self._launched &= self._armed  # motors that end with these were ended by us
+        if order is Order.STOP:
+            self._stopped |= is_news and not self._armed
+            return
+        self._launched |= order is Order.LAUNCH and self._armed
+        self._killed |= self._launched and not self._armed
+        if order is Order.OWN:
+            self._taken = False
+            self._to_hand_back &= not is_news or mode == self._pilot.command or self._may_come(self._pilot.command, now)
+        elif order is Order.LAUNCH and self._killed:
+            self._taken = True
+        elif is_news and mode in self._wanted():
+            self._expected.clear()
+        elif is_news and (self._armed or order is Order.LAUNCH):
+            self._taken |= not (mode in self._expected or self._may_come(mode, now))
+
+    def _may_come(self, mode: str, now: float) -> bool:
+        """Whether it was asked for so recently that the vehicle may only now do so."""
+        return now - self._asked_for.get(mode, -math.inf) < LATE
+
+    def _wanted(self) -> tuple[str, ...]:
+        """Modes in which the vehicle is where the order wants it."""
         pilot = self._pilot
         return {
             Order.LAUNCH: pilot.launched,
             Order.COMMAND: (pilot.command,),
-            Order.LEVEL: (pilot.hold, pilot.command),
-            Order.LAND: (pilot.land, pilot.hold, pilot.command),
-        }.get(self._order, tuple(pilot.modes.values()))
+            Order.LEVEL: (pilot.hold,),
+            Order.LAND: (pilot.land,),
+        }.get(self._order, (self.mode,))
 
     def _obeys(self) -> bool:
-        """Whether the vehicle does what the order says."""
-        if self._order is Order.STOP:
+        """Whether the vehicle does what the order says: a fallback's numbers count until it has its own mode."""
+        order, mode = self._order, self.mode
+        if order is Order.STOP:
             return not self._armed
-        if self._order is Order.LAUNCH and (not self._armed or self._flying is False):
+        if order is Order.OWN:
+            return not (self._to_hand_back and mode == self._pilot.command)
+        if order is Order.LAUNCH and (not self._armed or self._flying is False):
             return False
-        return self.mode in self._modes() and not self._is_to_be_handed_back()
+        is_under_way = order in (Order.LEVEL, Order.LAND) and mode in (self._pilot.command, self._pilot.hold)
+        return not self._taken and (mode in self._wanted() or is_under_way)
+
+    def _may_ask(self, now: float) -> bool:
+        """Whether there is something to ask for, and nobody else who has the vehicle."""
+        if self._taken or self._is_settled() or now - self._asked < ASK_AGAIN:
+            return False
+        return self._order is Order.STOP or self._beats > max(self._beats_before, self._beats_asked)
 
     def _is_settled(self) -> bool:
         """Whether there is nothing to ask for."""
         if self._order is Order.STOP:
-            return self._settled or not self._armed  # whoever arms it then is somebody else
-        wanted = {Order.LEVEL: self._pilot.hold, Order.LAND: self._pilot.land}.get(self._order, self.mode)
-        return self._obeys() and self.mode == wanted
+            return self._stopped  # whoever arms it then is somebody else
+        return self._obeys() and self.mode in self._wanted()
 
-    def _is_to_be_handed_back(self) -> bool:
-        """Whether the vehicle still takes setpoints, after they were obeyed, though it shall fly by itself."""
-        if self._order is not Order.OWN:
-            return False
-        return self._mode_before == self.mode == self._pilot.command
-
-    def _ask(self) -> None:
+    def _ask(self, now: float) -> None:
         """Ask for what the order wants."""
         pilot, order = self._pilot, self._order
         if order is Order.STOP:
             self.connection.command(ARM, 0.0)
             return
         wanted = {Order.LAUNCH: pilot.takeoff, Order.COMMAND: pilot.command, Order.LAND: pilot.land}
-        self._ask_mode(wanted.get(order, pilot.hold))
+        self._ask_mode(wanted.get(order, pilot.hold), now)
         if order is Order.LAUNCH:
             if not self._armed:
-                self.connection.command(ARM, 1.0)
+                if not self._arms:  # else it was armed, and is so no more before a heartbeat told: not by us
+                    self.connection.command(ARM, 1.0)
             elif pilot is not PX4 and self.mode == pilot.takeoff:
                 self.connection.command(TAKE_OFF, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, self._takeoff_height)
 
-    def _ask_mode(self, mode: str) -> None:
-        self._requested.add(mode)
+    def _ask_mode(self, mode: str, now: float) -> None:
         if self.mode != mode:
+            self._expected.add(mode)
+            self._asked_for[mode] = now
             self.connection.command(SET_MODE, 1.0, *self._pilot.numbers(mode))  # MAV_MODE_FLAG_CUSTOM_MODE_ENABLED
 
     def _streams(self) -> bool:
@@ -284,6 +326,11 @@ class MavlinkLink(Link, Source):
     def _take_heartbeat(self, message: Any) -> None:
         self._custom_mode = message.custom_mode
         self._armed = bool(message.base_mode & 0x80)  # MAV_MODE_FLAG_SAFETY_ARMED
+        self._beats += 1
+
+    def _take_answer(self, message: Any) -> None:
+        if message.command == ARM and message.result == 0 and self._order is Order.LAUNCH:  # MAV_RESULT_ACCEPTED
+            self._arms = True
 
     def _take_health(self, message: Any) -> None:
         self._battery = None if message.battery_remaining < 0 else message.battery_remaining / 100.0

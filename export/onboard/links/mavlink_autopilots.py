@@ -140,7 +140,7 @@ ARDUPILOT = Autopilot(
         Parameter(("MAV_GCS_SYSID", "SYSID_MYGCS"), 0, "it listens for this controller's heartbeat", own_system=True),
         Parameter(("FS_GCS_ENABLE",), 5, "it lands when that heartbeat is lost"),
         Parameter(("FS_GCS_TIMEOUT",), 2, "which it takes for lost after 2 s", is_integer=False),
-        Parameter(("FS_OPTIONS",), 0, "in whatever mode it is"),
+        Parameter(("FS_OPTIONS",), 16, "but not while a pilot flies it by hand"),
     ),
 )
 

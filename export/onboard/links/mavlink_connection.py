@@ -28,6 +28,9 @@ SYSTEM = 245  # this controller's own address: not 255, which ground stations ha
 COMPONENT = 191  # MAV_COMP_ID_ONBOARD_COMPUTER
 BAUD = 921600  # of a serial port, if its address does not say another
 BEAT = 1.0  # s between our heartbeats
+READING = 0.005  # s that one `pump` may take
+MOST = 65536  # bytes at once
+BEHIND = 0.2  # s in which no `pump` came to the end of what arrived; then the rest is dropped, for it is old
 
 IN_PROGRESS = 5  # of MAV_RESULT
 
@@ -55,7 +58,9 @@ class Connection:
         self._last_beat = float("-inf")
         self.vehicle: tuple[int, int] | None = None  # its system and component
         self.autopilot = 0  # MAV_AUTOPILOT
-        self.heard = 0  # messages of the vehicle so far
+        self.bad = 0  # messages so far that a handler could not take
+        self.dropped = 0  # times that what arrived was too much
+        self._behind_since: float | None = None
 
     @property
     def mav(self) -> Any:
@@ -104,13 +109,22 @@ class Connection:
             self._raw = None
 
     def pump(self) -> None:
-        """Hand out every message that arrived; sends our heartbeat when it is due."""
+        """Hand out what arrived, as far as it goes in 5 ms; sends our heartbeat when it is due.
+
+        What is left is for the next call. Where it only gets more it is dropped: old news must not pass for new.
+        """
         self.beat()
-        while True:
+        start = time.monotonic()
+        while time.monotonic() - start < READING:
             message = self._raw.recv_msg()
             if message is None:
+                self._behind_since = None
                 return
             self._take(message)
+        if self._behind_since is None:
+            self._behind_since = start
+        elif start - self._behind_since > BEHIND:
+            self._drop()
 
     def beat(self) -> None:
         """Our heartbeat, once a second, as a ground station's: the vehicle's own failsafe listens for it."""
@@ -154,12 +168,22 @@ class Connection:
         kind, sender = message.get_type(), (message.get_srcSystem(), message.get_srcComponent())
         if self.vehicle is None and kind == "HEARTBEAT" and message.autopilot != 8:
             self.vehicle, self.autopilot = sender, message.autopilot
-        if sender == self.vehicle:
-            self.heard += 1
-        elif kind != "SET_POSITION_TARGET_LOCAL_NED" or not self._is_for_us(message):
+        is_goal = kind == "SET_POSITION_TARGET_LOCAL_NED" and self._is_for_us(message)
+        if sender != self.vehicle and not is_goal:
             return
         for handler in tuple(self._handlers.get(kind, ())):
-            handler(message)
+            try:
+                handler(message)
+            except Exception:  # one bad message must not end the loop that flies
+                self.bad += 1
+
+    def _drop(self) -> None:
+        """Forget what has arrived and was not read yet."""
+        self.dropped, self._behind_since = self.dropped + 1, None
+        end = time.monotonic() + READING
+        while time.monotonic() < end and self._raw.recv(MOST):
+            pass
+        self.mav.buf, self.mav.buf_index = bytearray(), 0
 
     def _is_for_us(self, message: Any) -> bool:
         return message.target_system == self.system and message.target_component in (0, self.component)

@@ -9,7 +9,7 @@
 | attitude           | ATTITUDE_QUATERNION, ATTITUDE, ODOMETRY |
 | gyro               | ATTITUDE_QUATERNION (without its bias), HIGHRES_IMU (raw), ATTITUDE, ODOMETRY |
 | ranges             | OBSTACLE_DISTANCE, on a grid of 1 cm |
-| goal               | SET_POSITION_TARGET_LOCAL_NED that a ground station addresses to this controller |
+| goal               | SET_POSITION_TARGET_LOCAL_NED from a ground station to this controller: positions, LOCAL_NED |
 
 Everything is turned into the contract's frames (east-north-up, forward-left-up, wxyz). A stamp is the vehicle's own
 time since it booted; each message's samples are passed on as they come.
@@ -66,7 +66,14 @@ READERS: Mapping[str, Mapping[str, Reader]] = {
 }
 """How each measurement is read from the messages that have it."""
 
-FRAMES = {"ODOMETRY": (1, 12)}  # MAV_FRAME_LOCAL_NED, of a body MAV_FRAME_BODY_FRD: others are another convention
+LOCAL_NED, BODY_FRD = 1, 12  # of MAV_FRAME
+NO_POSITION = 0b111  # bits of a target's type_mask that say: do not go by x, y, z
+
+MEANT: Mapping[str, Callable[[Any], bool]] = {
+    "ODOMETRY": lambda m: (m.frame_id, m.child_frame_id) == (LOCAL_NED, BODY_FRD),
+    "SET_POSITION_TARGET_LOCAL_NED": lambda m: m.coordinate_frame == LOCAL_NED and not m.type_mask & NO_POSITION,
+}
+"""Which messages of a kind are read: in other frames they say something else."""
 
 
 class MavlinkSource(Source):
@@ -134,7 +141,7 @@ class MavlinkSource(Source):
         readers = [(name, READERS[name][message]) for name in names]
 
         def take(m: Any) -> None:
-            if message in FRAMES and (m.frame_id, m.child_frame_id) != FRAMES[message]:
+            if message in MEANT and not MEANT[message](m):
                 return
             stamp = stamp_of(m)
             self._arrived.extend(Sample(name, read(m), stamp) for name, read in readers)
@@ -158,8 +165,8 @@ def ring(message: Any, sectors: int) -> Values:
     MAVLink's elements run clockwise from `angle_offset`; each counts for the sector that it lies in, the nearest first.
     Nothing in reach is the end of the range; a sector that nothing is known of is not a number.
     """
-    increment = message.increment_f if message.increment_f > 0.0 else float(message.increment)
-    if not increment > 0.0:
+    increment = float(message.increment) if message.increment_f <= 0.0 else message.increment_f
+    if not (increment > 0.0 and math.isfinite(increment) and math.isfinite(message.angle_offset)):
         return (math.nan,) * sectors
     found: list[float | None] = [None] * sectors
     width = 360.0 / sectors

@@ -1,8 +1,10 @@
 """A flight controller in a few lines, for the link alone: it has modes and parameters, and flies nothing."""
 
+import math
 import socket
 import struct
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +35,9 @@ class Peer:
         self.mode = "position" if autopilot == 12 else "stabilize"
         self.armed, self.landed, self.obeys = False, 1, True
         self.stubborn: set[str] = set()  # parameters that it does not change
+        self.beat = 0.01  # s between heartbeats
+        self.imposed: list[str] = []  # modes that somebody else brought about
+        self.lost = 0  # of the next commands, as if they never came
         self.received: list[Any] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -59,8 +64,11 @@ class Peer:
 
     def _run(self) -> None:
         raw: Any = mavutil().mavlink_connection(f"udpout:127.0.0.1:{self.port}", source_system=1, source_component=1)
+        told = -math.inf
         while not self._over.is_set():
-            raw.mav.heartbeat_send(2, self.autopilot, 0x80 if self.armed else 0, self._custom_mode(), 4)
+            if time.monotonic() - told >= self.beat:
+                told = time.monotonic()
+                raw.mav.heartbeat_send(2, self.autopilot, 0x80 if self.armed else 0, self._custom_mode(), 4)
             raw.mav.sys_status_send(0, 1 << 28, 1 << 28 if self.obeys else 0, 0, 0, 0, 55, 0, 0, 0, 0, 0, 0)
             raw.mav.extended_sys_state_send(0, self.landed)
             self._over.wait(0.01)
@@ -72,6 +80,9 @@ class Peer:
     def _answer(self, mav: Any, message: Any) -> None:
         kind = message.get_type()
         if kind == "COMMAND_LONG":
+            if self.lost:
+                self.lost -= 1
+                return
             if self.obeys:
                 self._obey(message)
             mav.command_ack_send(message.command, 0 if self.obeys else 2)
@@ -87,6 +98,7 @@ class Peer:
             wanted = (int(message.param2), int(message.param3))
             table: dict[str, Any] = dict(PX4_MODES) if self.autopilot == 12 else ARDUPILOT_MODES
             self.mode = next(name for name, key in table.items() if key in (wanted, wanted[0]))
+            self.imposed.append(self.mode)
         elif message.command == 400:
             self.armed = message.param1 == 1.0
 

@@ -61,6 +61,13 @@ def for_a_while(link: MavlinkLink, order: Order, seconds: float = 0.6) -> Status
     return until(link, order, lambda status: time.monotonic() > end)
 
 
+def in_the_air(link: MavlinkLink, peer: Peer) -> None:
+    """It holds its place, and then takes commands."""
+    peer.armed, peer.landed, peer.mode = True, 2, "hold"
+    until(link, Order.OWN, lambda status: status.mode == "hold" and status.armed)
+    until(link, Order.COMMAND, lambda status: status.in_control)
+
+
 def test_px4_takes_off_obeys_hands_back_and_lands(contract: Contract) -> None:
     with Peer() as peer, linked(peer, contract) as link:
         assert not until(link, Order.OWN, lambda status: status.battery is not None).armed
@@ -105,6 +112,115 @@ def test_what_a_pilot_takes_is_left_to_the_pilot(contract: Contract) -> None:
         assert peer.mode == "position" and len(peer.commands(176)) == asked
         assert not for_a_while(link, Order.OWN, 0.1).pilot
         until(link, Order.COMMAND, lambda status: status.mode == "offboard")  # a new flight, asked for by a person
+
+
+def test_heartbeats_are_asked_for_ten_times_a_second(contract: Contract) -> None:
+    with Peer() as peer, linked(peer, contract):
+        intervals = {m.param1: m.param2 for m in peer.commands(511)}
+        assert intervals[0] <= 100_000
+
+
+def test_no_mode_is_asked_for_before_a_heartbeat_has_shown_that_no_pilot_has_it(contract: Contract) -> None:
+    with Peer() as peer, linked(peer, contract) as link:
+        in_the_air(link, peer)
+        peer.beat = 0.7
+        until_now = len(peer.imposed)
+        time.sleep(0.05)
+        peer.mode = "position"  # a pilot, of whom the next heartbeat tells
+        until(link, Order.LEVEL, lambda status: status.pilot)
+        assert peer.mode == "position" and len(peer.imposed) == until_now
+
+
+def test_without_a_heartbeat_no_mode_is_asked_for_and_the_vehicle_was_not_heard(contract: Contract) -> None:
+    with Peer() as peer, linked(peer, contract) as link:
+        until(link, Order.OWN, lambda status: status.battery is not None)
+        peer.armed, peer.landed, peer.obeys, peer.beat = True, 2, False, 5.0
+        time.sleep(0.05)
+        heard = for_a_while(link, Order.OWN, 0.1).heard
+        assert for_a_while(link, Order.COMMAND, 1.0).heard == heard and not peer.commands(176)
+
+
+@pytest.mark.parametrize("mode", ["hold", "offboard"])
+def test_a_pilot_who_stops_a_landing_has_the_vehicle(contract: Contract, mode: str) -> None:
+    with Peer() as peer, linked(peer, contract) as link:
+        in_the_air(link, peer)
+        for_a_while(link, Order.COMMAND)
+        until(link, Order.LAND, lambda status: status.mode == "land")
+        peer.mode = mode
+        status = until(link, Order.LAND, lambda status: status.pilot)
+        assert not status.in_control and for_a_while(link, Order.LAND).mode == mode
+
+
+def test_a_pilot_who_holds_before_the_landing_is_known_has_it_too(contract: Contract) -> None:
+    with Peer() as peer, linked(peer, contract) as link:
+        in_the_air(link, peer)
+        peer.obeys = False
+        for_a_while(link, Order.LAND, 0.1)
+        peer.mode = "hold"  # which was not asked for
+        until(link, Order.LAND, lambda status: status.pilot)
+
+
+def test_on_the_way_from_hold_to_land_the_vehicle_is_ours(contract: Contract) -> None:
+    with Peer() as peer, linked(peer, contract) as link:
+        in_the_air(link, peer)
+        until(link, Order.LEVEL, lambda status: status.mode == "hold")
+        peer.obeys = False
+        assert not for_a_while(link, Order.LAND).pilot
+        peer.obeys = True
+        assert not until(link, Order.LAND, lambda status: status.mode == "land").pilot
+
+
+def test_who_disarms_in_a_launch_is_not_armed_again(contract: Contract) -> None:
+    with Peer() as peer, linked(peer, contract) as link:
+        until(link, Order.LAUNCH, lambda status: status.armed)
+        peer.armed = False
+        assert until(link, Order.LAUNCH, lambda status: status.pilot).ready is False
+        asked = len(peer.commands(400))
+        for order in (Order.OWN, Order.LAUNCH) * 3:
+            assert for_a_while(link, order, 0.2).ready is False
+        link.forget()
+        for_a_while(link, Order.LAUNCH)
+        assert not peer.armed and len(peer.commands(400)) == asked
+
+
+def test_who_disarms_before_a_heartbeat_says_armed_is_not_armed_again_either(contract: Contract) -> None:
+    with Peer() as peer, linked(peer, contract) as link:
+        until(link, Order.OWN, lambda status: status.battery is not None)
+        peer.beat = 0.5
+        until(link, Order.LAUNCH, lambda status: peer.armed)
+        peer.armed = False
+        for_a_while(link, Order.LAUNCH, 1.5)
+        assert not peer.armed
+
+
+def test_a_disarm_that_is_lost_is_repeated_without_a_heartbeat(contract: Contract) -> None:
+    with Peer() as peer, linked(peer, contract) as link:
+        peer.armed = True
+        until(link, Order.OWN, lambda status: status.armed)
+        peer.lost, peer.beat = 2, 60.0
+        until(link, Order.STOP, lambda status: not peer.armed)
+
+
+def test_stop_disarms_a_vehicle_that_is_not_known_to_be_armed_yet(contract: Contract) -> None:
+    with Peer() as peer, linked(peer, contract) as link:
+        until(link, Order.OWN, lambda status: status.battery is not None)
+        peer.beat = 0.5
+        until(link, Order.LAUNCH, lambda status: peer.armed)
+        until(link, Order.STOP, lambda status: not peer.armed)
+
+
+def test_a_vehicle_that_is_not_heard_is_left_to_its_own_failsafe(
+    contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robo_ppo_onboard.links.mavlink.SILENT", 0.3)
+    with Peer() as peer, linked(peer, contract) as link:
+        peer.armed, peer.landed = True, 2
+        until(link, Order.COMMAND, lambda status: status.in_control)
+        peer.beat = 60.0
+        for_a_while(link, Order.LEVEL, 0.5)
+        before = len(peer.setpoints())
+        for_a_while(link, Order.LEVEL, 0.3)
+        assert len(peer.setpoints()) == before
 
 
 def test_a_failsafe_of_the_vehicles_own_is_not_fought_either(contract: Contract) -> None:
@@ -168,6 +284,7 @@ def test_ardupilots_failsafe_is_set_by_older_names_too(contract: Contract) -> No
     with Peer(autopilot=3, parameters=ARDUPILOT_FAILSAFE) as peer, linked(peer, contract) as link:
         link.prepare()
         found = peer.parameters
+    assert found["FS_OPTIONS"] == 16  # continue in the modes in which a pilot flies by hand
     assert found["SYSID_MYGCS"] == 245 and found["FS_GCS_ENABLE"] == 5 and found["GUID_TIMEOUT"] == 0.5
     assert found["GUID_OPTIONS"] == 5 + 8  # the other bits stay
 

@@ -1,6 +1,7 @@
 """Measurements from MAVLink messages, made by pymavlink and packed and parsed as on the wire."""
 
 import math
+import time
 from typing import Any
 
 import pytest
@@ -53,7 +54,9 @@ def opened(**settings: str) -> tuple[Wire, MavlinkSource]:
 def obstacles(distances: list[int], increment: float, offset: float = 0.0, most: int = 300) -> Any:
     wire = Wire()
     padded = distances + [UNKNOWN] * (72 - len(distances))
-    wire.put("obstacle_distance", 7_000_000, 4, padded, 0, 2, most, increment, offset, 12)
+    wire.put(
+        "obstacle_distance", 7_000_000, 4, padded, 5 if math.isnan(increment) else 0, 2, most, increment, offset, 12
+    )
     return wire.arrived[0]
 
 
@@ -100,6 +103,51 @@ def test_the_goal_is_what_a_ground_station_tells_this_controller() -> None:
     assert [sample.values for sample in source.poll()] == [(2.0, 3.0, 1.0)] * 2
 
 
+@pytest.mark.parametrize(("frame", "mask"), [(1, 0b1101_1100_0111), (8, 0), (1, 0b100)])
+def test_a_target_that_is_no_position_in_the_world_is_no_goal(frame: int, mask: int) -> None:
+    wire, source = opened()
+    numbers = (0.0,) * 11
+    wire.put("set_position_target_local_ned", 9, SYSTEM, COMPONENT, frame, mask, *numbers, sender=(255, 190))
+    assert source.poll() == []
+
+
+def test_a_message_that_a_handler_cannot_take_is_passed_over() -> None:
+    wire, source = opened()
+    wire._handlers["LOCAL_POSITION_NED"].insert(0, lambda m: m.no_such_number)
+    wire.put("local_position_ned", 1250, 2.0, 1.0, -3.0, 0.0, 0.0, 0.0)
+    assert len(source.poll()) == 2 and wire.bad == 1
+
+
+class Flood:
+    """In the place of pymavlink's connection: messages of strangers, and no end of them."""
+
+    def __init__(self) -> None:
+        self.mav: Any = dialect.MAVLink(None)
+        self.mav.heartbeat_send = lambda *_: None
+        self.left = 1_000_000
+        self.message = obstacles([], 5.0)
+
+    def recv_msg(self) -> Any:
+        self.left -= 1
+        return self.message if self.left >= 0 else None
+
+    def recv(self, most: int) -> bytes:
+        self.left = 0
+        return b""
+
+
+def test_a_flood_ends_no_tick_and_old_news_is_dropped() -> None:
+    connection, flood = Connection(""), Flood()
+    connection._raw = flood
+    start, calls = time.monotonic(), 0
+    while flood.left > 0:
+        before = time.monotonic()
+        connection.pump()
+        calls += 1
+        assert time.monotonic() - before < 0.1  # 5 ms, and a machine that is busy
+    assert 0.2 < time.monotonic() - start < 2.0 and calls > 5 and connection.dropped == 1
+
+
 def test_what_another_vehicle_measures_is_not_ours() -> None:
     wire, source = opened()
     wire.put("local_position_ned", 1250, 2.0, 1.0, -3.0, 0.0, 0.0, 0.0, sender=(2, 1))
@@ -138,6 +186,14 @@ def test_the_nearest_of_a_sector_counts_and_unknown_is_not_far() -> None:
 def test_a_ring_may_be_turned_or_empty() -> None:
     assert ring(obstacles([100, 200, 250, 50], 90.0, offset=-90.0), 4) == (2.0, 1.0, 0.5, 2.5)
     assert all(math.isnan(value) for value in ring(obstacles([], 0.0), 4))
+
+
+@pytest.mark.parametrize(
+    ("increment", "offset"), [(math.nan, 0.0), (90.0, math.nan), (math.inf, 0.0), (90.0, math.inf)]
+)
+def test_nothing_is_known_of_a_ring_whose_angles_are_not_finite(increment: float, offset: float) -> None:
+    found = ring(obstacles([100] * 72, increment, offset=offset), 4)
+    assert len(found) == 4 and all(map(math.isnan, found))
 
 
 def test_messages_that_lack_the_measurement_are_refused() -> None:
