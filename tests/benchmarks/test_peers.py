@@ -253,6 +253,7 @@ def test_tables_and_plot(tmp_path: Path) -> None:
     assert all((tmp_path / name).stat().st_size > 1000 for name in ("x.png", "y.png"))
 
 
+@pytest.mark.slow
 def test_the_command_measures_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = ["--parts", "learning", "--learners", "ours", "--seeds", "7", "--steps", str(STEPS), str(2 * STEPS)]
     arguments = [*TINY, "--out", str(tmp_path), *chosen]

@@ -129,7 +129,7 @@ def test_the_header_states_the_contract(bundles: dict[str, Bundle], sources: dic
         "#define UAV_NAV_CONTROL_PERIOD 0.02f /* s */",
         "#define UAV_NAV_RANGES_SIZE 24",
         "#define UAV_NAV_ROLL_RATE_MIN (-6.0f) /* rad/s */",
-        "#define UAV_NAV_LIMIT_MAX_ROLL_RATE_RAD_S 12.0f",
+        "#define UAV_NAV_LIMIT_MAX_ROLL_RATE_RAD_S (18.0f)",
         "float attitude[4]; /* 1; body to world; quaternion wxyz; trained with noise 0.01 */",
         "void uav_nav_step(const uav_nav_input *in, uav_nav_state *state, uav_nav_output *out);",
     ):
@@ -155,6 +155,7 @@ def test_names_and_texts_that_c_would_not_take(bundles: dict[str, Bundle], tmp_p
         robot="*/ int x; /*",
         inputs=tuple(replace(p, name=names[p.name], note="*/ #error \n") for p in contract.inputs),
         outputs=tuple(replace(p, name=names[p.name], unit="N·m²") for p in contract.outputs),
+        fallback=replace(contract.fallback, numbers={names[name]: 0.0 for name in contract.fallback.numbers}),
         golden=replace(
             golden,
             inputs={names[name]: values for name, values in golden.inputs.items()},

@@ -46,6 +46,7 @@ def test_an_emulated_stm32f405_gives_the_golden_commands(source: Path) -> None:
 
 @needs_toolchain
 @needs_emulator
+@pytest.mark.slow
 def test_a_recurrent_policy_and_one_without_state_run_there_too(tmp_path: Path) -> None:
     torch.manual_seed(2)
     for name, module in (("gru", Gru()), ("reflex", Reflex())):

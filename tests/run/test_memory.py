@@ -90,6 +90,7 @@ def test_as_many_worlds_fit_as_the_measured_parts_allow(config: RunConfig) -> No
     assert card.tried == [125_000, 250_000, 31_250, 62_500]  # the second did not fit either
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recurrent", "least"), [("none", 6), ("gru", 48)])
 def test_worlds_come_in_multiples_that_the_minibatches_divide(config: RunConfig, recurrent: str, least: int) -> None:
     config = dataclasses.replace(

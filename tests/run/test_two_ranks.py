@@ -65,7 +65,7 @@ def work(meeting: str, rank: int, results: str, recurrent: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("recurrent", ["none", "gru"])
+@pytest.mark.parametrize("recurrent", ["none", pytest.param("gru", marks=pytest.mark.slow)])
 def test_half_the_rollout_on_each_of_two_is_the_whole_on_one(recurrent: str, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     arguments = str(tmp_path / "meeting"), str(tmp_path / "results.pt")

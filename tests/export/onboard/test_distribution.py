@@ -131,7 +131,7 @@ def test_the_wheel_alone_verifies_and_flies(python_on_board: Path, tmp_path: Pat
 
 def test_the_command_line_helps_and_refuses(python_on_board: Path, tmp_path: Path) -> None:
     for command in ((python_on_board, "-I", "-m", "robo_ppo_onboard"), (python_on_board.parent / "robo-ppo-onboard",)):
-        assert "bundle=policy.onnx" in run(*command, "--help", cwd=tmp_path)
+        assert "bundle=<policy.onnx>" in run(*command, "--help", cwd=tmp_path)
         wrong = subprocess.run([*command, "bundel=x"], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert wrong.returncode == 2
         assert wrong.stderr == "error: there is no setting 'bundel'; did you mean bundle?\n"

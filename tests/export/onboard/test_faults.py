@@ -138,7 +138,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [pytest.param("uav_hover", marks=pytest.mark.slow), "uav_nav"])
 def test_the_fallback_takes_over_within_two_control_periods_and_lands(task: str, fault: str) -> None:
     vehicle, ticks = fly(task, **FAULTS[fault])
     taken = next(tick for tick in ticks if tick.state is not State.POLICY)
