@@ -23,8 +23,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 import hypothesis
 import pytest
 
-_LONG = "packaging pages resume distributed torchrun policy end_to_end gymnasium isaac_lab page launchers ray"
-_LONG += " supervisor faults mavlink_vehicle c_code"
+_LONG = """
+packaging pages resume distributed torchrun policy end_to_end gymnasium isaac_lab page launchers ray
+supervisor faults mavlink_vehicle c_code
+"""
 LONG = [f"test_{name}.py" for name in _LONG.split()]
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 
