@@ -45,7 +45,7 @@ def test_it_runs_to_the_end_without_a_gpu(tmp_path: Path, monkeypatch: pytest.Mo
     for count in ("4", "8"):
         measured = hover["worlds"][count]
         rates = [measured[part]["steps_per_second"] for part in worlds.PARTS]
-        assert rates[0] > rates[1] > rates[2] > 0.0
+        assert min(rates) > 0.0
         assert measured["idle"] == NO_GPU and measured["memory"]["process_mib"] > 50.0
         assert set(measured["recorded"].values()) == {"no: there is no GPU, or capture=false"}
     assert hover["looks"].items() >= {"environment step": NO_GPU, "rollout": NO_GPU, "update": NO_GPU}.items()
