@@ -1,6 +1,6 @@
 """Fly a policy live in the browser: `python play.py run=latest`, `bundle=policy.onnx` or `agent=zero`."""
 
-from robo_ppo.run.command_line import play
+from robo_ppo.command_line import play
 
 if __name__ == "__main__":
     play()

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import file_name, machine
+from robo_ppo.config import parse_config
 from robo_ppo.env.task import SUCCESS
 from robo_ppo.export.vehicles.lockstep import Flown, LockstepFlights
-from robo_ppo.run import folder as folders
 from robo_ppo.run.evaluate import Options, fly
 from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo_onboard.runtime import Policy
@@ -47,7 +47,7 @@ def main() -> int:
 def measure(path: Path, episodes: int) -> dict[str, Any]:
     """Both shares of successes, and what became of every episode."""
     bundle = read_bundle(path)
-    config = folders.parse_config(bundle.contract.training.config, str(path))
+    config = parse_config(bundle.contract.training.config, str(path))
     simulated = fly(config, bundle, Options(episodes, "test", video=False, video_seconds=1.0)).episodes
     policy, flown, start = Policy(bundle), list[Flown](), time.monotonic()
     with LockstepFlights(path, episodes=episodes) as flights:

@@ -1,13 +1,22 @@
 """Schema of every configuration group; Hydra checks names and types against it before anything heavy is imported.
 
-`conf/` holds the values. A run's whole configuration is one `RunConfig`; `robo_ppo.run.command_line` composes it.
+`conf/` holds the values. A run's whole configuration is one `RunConfig`; `robo_ppo.command_line` composes it.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+import yaml
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, Container, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from robo_ppo import __version__
+from robo_ppo.errors import UserError
+
+Schema = TypeVar("Schema")
+_LONGEST = 500_000  # characters of a stored configuration, a program of 20 kB among them
+_MOST_NESTED = 32  # values inside each other, of a stored configuration
 
 
 @dataclass
@@ -106,7 +115,7 @@ class SimConfig:
 class PolicyConfig:
     """The networks and the standard deviation of the actions."""
 
-    recurrent: str = "none"  # none, or gru: a gated recurrent unit between the observation and the layers of the policy
+    recurrent: str = "none"  # none, or gru: a gated recurrent unit beside the observation; the layers see both
     recurrent_size: int = 0  # numbers that it remembers
     hidden: list[int] = field(default_factory=lambda: [64, 64])
     critic_hidden: list[int] = field(default_factory=lambda: [64, 64])
@@ -175,12 +184,35 @@ class LoggerConfig:
 
 
 @dataclass
+class LLMConfig:
+    """Who answers the reward loop's questions, as in `conf/llm/`. Keys have no place here (`shaping.llm.keys`)."""
+
+    name: str = "none"  # none, manual, replay, openai, anthropic, google, ollama, vllm or compatible
+    model: str | None = None  # the provider's name for it
+    base_url: str | None = None  # of the server; None: the provider's own
+    answers: str = "auto"  # how the form is demanded: schema, tool or text (by the prompt alone); auto: as suits it
+    pictures: bool = True  # false: a model that reads words only
+    temperature: float | None = None  # None: the provider's default
+    timeout_s: float = 300.0  # for one request, and the longest that a server may ask to be left alone
+    retries: int = 3  # after a wrong answer or a failed request, for each question
+    max_answer_tokens: int = 16384  # of one answer, thinking included
+    max_requests: int | None = 200  # budgets of the whole run; None: no limit
+    max_input_tokens: int | None = None
+    max_output_tokens: int | None = None
+    max_dollars: float | None = None
+    input_price: float | None = None  # dollars for a million tokens, where no price list knows the model
+    output_price: float | None = None
+    folder: str | None = None  # manual: where the questions go; replay: the run to repeat
+
+
+@dataclass
 class RunConfig:
     """A whole run: `python train.py`."""
 
     task: TaskConfig = field(default_factory=TaskConfig)
     robot: RobotConfig = field(default_factory=RobotConfig)
     reward: dict[str, dict[str, Any]] = field(default_factory=dict)  # term → weight and settings
+    program: str = ""  # text of the reward program that has terms of its own (`reward=my_reward.py`); "": none
     randomization: RandomizationConfig = field(default_factory=RandomizationConfig)
     sim: SimConfig = field(default_factory=SimConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
@@ -221,6 +253,13 @@ class EvaluateConfig:
 
 
 @dataclass
+class LibraryConfig:
+    """`python -m robo_ppo.library select`: what of it is composed from `conf/`."""
+
+    llm: LLMConfig = field(default_factory=LLMConfig)
+
+
+@dataclass
 class PlayConfig(RunConfig):
     """`play.py`: what to fly live. Without a run, a bundle or a dump it is the composed task, as in training."""
 
@@ -236,11 +275,91 @@ class PlayConfig(RunConfig):
     view: bool = True  # serve a page at all; without one, a dump is printed alone
 
 
+@dataclass
+class RefineSettings:
+    """The loop of `refine.py`."""
+
+    rounds: int = 3
+    candidates: int = 8  # proposals in a round
+    rungs: list[float] = field(default_factory=lambda: [0.15, 0.3])  # shares of total_steps
+    enough: float = 0.8  # success of the leader at the last rung after which there is no further round
+    minutes: float | None = None  # after which there is no further round
+    warm_start: bool = False  # from the policy of the reward that a candidate was derived from
+    programs: bool = False  # a model may write whole programs
+    seeds: int = 3  # of the final
+    episodes: int = 1000  # of the final, for each seed
+    pictures: bool = True  # frames and plots of every candidate that comes to the last rung
+    video: bool = True  # films of the final
+
+
+@dataclass
+class RefineConfig(RunConfig):
+    """`refine.py`: how candidates train, as in training, and the loop around it."""
+
+    target: str = "reward"  # or randomization
+    llm: LLMConfig = field(default_factory=LLMConfig)
+    refine: RefineSettings = field(default_factory=RefineSettings)
+
+
 def device_of(config: RunConfig) -> str:
     """Where a run computes: where its physics does, unless said otherwise."""
     if config.device != "auto":
         return config.device
     return "cuda" if config.sim.backend == "mujoco_warp" else "cpu"
+
+
+def parse_config(text: str, where: str) -> RunConfig:
+    """A run's configuration from its YAML; a `UserError` for anything that today's schema does not know."""
+    return parse(text, where, RunConfig)
+
+
+def parse(text: str, where: str, schema: type[Schema]) -> Schema:
+    """A configuration from its YAML; a `UserError` for anything that today's schema does not know.
+
+    What was stored has been composed already, so `check_plain` holds it to plain values.
+    """
+    try:
+        check_plain(text)
+        return typed(OmegaConf.create(text), schema)
+    except (OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
+        message = " ".join(str(error).splitlines()[0].split())
+        key = getattr(error, "full_key", None)
+        raise UserError(
+            f"{where} does not fit robo_ppo {__version__}: {f'{key}: ' if key else ''}{message}; "
+            "it was written by another version, or changed"
+        ) from error
+
+
+def check_plain(text: str) -> None:
+    """A ValueError for YAML that does more than say values, which is somebody else's: no configuration is stored so.
+
+    An interpolation would read this person's environment; a value that repeats others by name, or nests without end,
+    fills the memory when it is written out. YAML can write a dollar in many ways: the values are looked at.
+    """
+    if len(text) > _LONGEST:
+        raise ValueError(f"it has {len(text):,} characters, where a configuration has at most {_LONGEST:,}")
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("it repeats a value by a name, *…, which no stored configuration does")
+        if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
+            raise ValueError("it has an interpolation, ${…}, which no stored configuration has")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MOST_NESTED:
+            raise ValueError("its values are nested too deeply")
+
+
+def typed(found: Container, schema: type[Schema]) -> Schema:
+    """A configuration as its dataclass; an `OmegaConfBaseException` for a key or a type that is not in the schema.
+
+    Hydra alone does not see to it: what is appended with `+` may have any name.
+    """
+    plain = OmegaConf.to_container(found)
+    if not isinstance(plain, dict):
+        raise ValueError("it is not a mapping of settings")
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), plain))
+    assert isinstance(config, schema)
+    return config
 
 
 def register() -> None:
@@ -249,3 +368,5 @@ def register() -> None:
     store.store(name="train_schema", node=RunConfig)
     store.store(name="evaluate_schema", node=EvaluateConfig)
     store.store(name="play_schema", node=PlayConfig)
+    store.store(name="library_schema", node=LibraryConfig)
+    store.store(name="refine_schema", node=RefineConfig)

@@ -118,7 +118,7 @@ def test_the_wheel_works_in_an_empty_environment(python_elsewhere: Path, tmp_pat
 def test_the_wheel_brings_the_command(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     entry_points = next(name for name in archive.namelist() if name.endswith("entry_points.txt"))
-    assert "robo-ppo = robo_ppo.run.command_line:main" in archive.read(entry_points).decode()
+    assert "robo-ppo = robo_ppo.command_line:main" in archive.read(entry_points).decode()
 
 
 @pytest.mark.parametrize("options", [(), ("-I",)], ids=["from the root, as a script", "from the installation alone"])

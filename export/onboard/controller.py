@@ -172,11 +172,3 @@ class Controller:
             raise UserError(
                 f"no source provides '{name}' ({numbers} numbers{unit}), which {why} needs; provided: {known}"
             )
-
-
-def names_of(port_name: str, size: int, is_rotation: bool) -> tuple[str, ...]:
-    """Names of a measurement's numbers: position.x, attitude.w, ranges.7."""
-    if size == 1:
-        return (port_name,)
-    letters = "wxyz" if is_rotation else "xyz" if size == 3 else ""
-    return tuple(f"{port_name}.{letters[i] if letters else i}" for i in range(size))

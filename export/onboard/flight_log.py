@@ -32,8 +32,6 @@ class FlightLog:
     """Writes every tick that it is shown into a file."""
 
     def __init__(self, path: Path, contract: Contract) -> None:
-        from .controller import names_of
-
         self.path = path
         self._inputs: list[tuple[str, int]] = [(port.name, port.size) for port in contract.inputs]
         self._outputs = [port.name for port in contract.outputs]
@@ -145,3 +143,11 @@ class StatusLine:
     def _write(self, line: tuple[str, bool]) -> None:
         clear = "\r\x1b[K" if self._stream.isatty() else ""
         print(clear + line[0], end="" if line[1] else "\n", file=self._stream, flush=True)
+
+
+def names_of(port_name: str, size: int, is_rotation: bool) -> tuple[str, ...]:
+    """Names of a measurement's numbers: position.x, attitude.w, ranges.7."""
+    if size == 1:
+        return (port_name,)
+    letters = "wxyz" if is_rotation else "xyz" if size == 3 else ""
+    return tuple(f"{port_name}.{letters[i] if letters else i}" for i in range(size))

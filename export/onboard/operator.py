@@ -13,6 +13,7 @@ import threading
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Callable
 
+from .safety.table import State
 from .vehicle import Requests
 
 if TYPE_CHECKING:
@@ -34,24 +35,19 @@ class Plan(Operator):
 
     def __init__(self, *, launch: bool = True, engage: bool = True, land_after: float | None = None) -> None:
         self._launch, self._engage, self._land_after = launch, engage, land_after
+        # When the policy began. It is asked for once: not again after a release or a fault.
         self._engaged: float | None = None
-        self._had = False  # the policy has flown: after a release or a fault it is not asked for again
 
     def requests(self, now: float, supervisor: Supervisor) -> Requests:
         """By the supervisor's state."""
-        from .safety.table import State
-
         state = supervisor.state
         if any(change.code in ("pilot", "disarmed") for change in supervisor.changes):
             return Requests()  # somebody took the vehicle: a plan has nothing more to ask for
         if state is State.POLICY and self._engaged is None:
-            self._engaged, self._had = now, True
-        flown = 0.0 if self._engaged is None else now - self._engaged
-        return Requests(
-            launch=self._launch and state is State.STANDBY and not self._had,
-            engage=self._engage and state is State.READY and not self._had,
-            land=self._land_after is not None and self._had and flown >= self._land_after,
-        )
+            self._engaged = now
+        if self._engaged is not None:
+            return Requests(land=self._land_after is not None and now - self._engaged >= self._land_after)
+        return Requests(launch=self._launch and state is State.STANDBY, engage=self._engage and state is State.READY)
 
 
 class LandOnInterrupt(Operator):
@@ -70,8 +66,6 @@ class LandOnInterrupt(Operator):
 
     def requests(self, now: float, supervisor: Supervisor) -> Requests:
         """The other's, or a landing."""
-        from .safety.table import State
-
         if not self._count:
             return self._operator.requests(now, supervisor)
         if self._count > 1 or supervisor.state in (State.STANDBY, State.LANDED):

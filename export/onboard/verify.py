@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping
+from typing import Iterator, Mapping
 
 import numpy as np
 
 from .bundle import read_bundle
-from .contract import Array, Contract
+from .contract import Array, Contract, Golden
 from .runtime import Policy
 
 TOLERANCE = 1e-5
@@ -50,15 +50,20 @@ def verify(path: str | Path, tolerance: float = TOLERANCE) -> Verification:
 
 def verify_policy(policy: Policy, tolerance: float = TOLERANCE) -> Verification:
     """As `verify`, for a policy that is loaded."""
-    golden = policy.contract.golden
-    steps = len(next(iter(golden.inputs.values())))
-    errors, scales = dict.fromkeys(golden.outputs, 0.0), scales_of(policy.contract)
-    state = policy.initial_state()
-    for step in range(steps):
-        commands, state = policy({name: values[step : step + 1] for name, values in golden.inputs.items()}, state)
+    golden, scales = policy.contract.golden, scales_of(policy.contract)
+    steps, errors = 0, dict.fromkeys(golden.outputs, 0.0)
+    for steps, commands in enumerate(replay(policy, golden), start=1):
         for name, expected in golden.outputs.items():
-            errors[name] = worst_of(errors[name], commands[name], expected[step : step + 1], scales[name])
+            errors[name] = worst_of(errors[name], commands[name], expected[steps - 1 : steps], scales[name])
     return Verification(float(np.max(list(errors.values()))), errors, steps, tolerance)
+
+
+def replay(policy: Policy, golden: Golden) -> Iterator[dict[str, Array]]:
+    """A policy's commands in each step of a golden sequence, from the initial state with the state fed back."""
+    state = policy.initial_state()
+    for step in range(len(next(iter(golden.inputs.values())))):
+        commands, state = policy({name: values[step : step + 1] for name, values in golden.inputs.items()}, state)
+        yield commands
 
 
 def scales_of(contract: Contract) -> dict[str, float]:

@@ -13,8 +13,8 @@ import math
 import numpy as np
 
 from robo_ppo.export.vehicles.flight import RigidBody
+from robo_ppo_onboard.safety.fallback import GRAVITY, rotation
 
-GRAVITY = 9.81  # m/s²
 APPROACH = 1.5  # 1/s: speed for each metre that is left
 FASTEST = np.array([1.0, 1.0, 0.7])  # m/s
 PULL = np.array([3.0, 3.0, 5.0])  # 1/s: acceleration for an error of velocity
@@ -55,21 +55,9 @@ class Cascade:
         most = math.tan(STEEPEST) * max(wanted[2], 0.3 * GRAVITY)
         wanted[:2] *= min(1.0, most / max(level, 1e-9))
         wanted[2] = max(wanted[2], 0.3 * GRAVITY)
-        rotation = rotation_matrix(state.attitude)
-        direction = rotation.T @ (wanted / np.linalg.norm(wanted))  # in the body frame, where it should be (0, 0, 1)
-        rates = TURN * np.array([-direction[1], direction[0], 0.0]) + rotation.T @ np.array([0.0, 0.0, yaw_rate])
+        to_world = np.array(rotation(state.attitude.tolist()))
+        direction = to_world.T @ (wanted / np.linalg.norm(wanted))  # in the body frame, where it should be (0, 0, 1)
+        rates = TURN * np.array([-direction[1], direction[0], 0.0]) + to_world.T @ np.array([0.0, 0.0, yaw_rate])
         rates = np.clip(rates, -self._rate_limits, self._rate_limits)
-        thrust = float(np.clip(self._mass * float(wanted @ rotation[:, 2]), *self._thrust_limits))
+        thrust = float(np.clip(self._mass * float(wanted @ to_world[:, 2]), *self._thrust_limits))
         return thrust, (float(rates[0]), float(rates[1]), float(rates[2]))
-
-
-def rotation_matrix(attitude: np.ndarray) -> np.ndarray:
-    """From the body to the world (3, 3), of a unit quaternion wxyz."""
-    w, x, y, z = attitude
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 
-from robo_ppo.config import RunConfig, SimConfig
+from robo_ppo.config import SimConfig, parse_config
 from robo_ppo.env.build import build, make_task
 from robo_ppo.env.environment import Environment
 from robo_ppo.env.vector import Transition
@@ -50,10 +49,7 @@ class Flight:
 
     def __init__(self, bundle: Bundle, *, episodes: int, period: float | None = None) -> None:
         """Build the task; `period` (s) is that of `step`, if it is not to be the task's own."""
-        config = OmegaConf.to_object(
-            OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.create(bundle.contract.training.config))
-        )
-        assert isinstance(config, RunConfig)
+        config = parse_config(bundle.contract.training.config, "the bundle")
         config = dataclasses.replace(config, sim=SimConfig(threads=1), device="cpu")
         if period is not None:
             config.task.decimation = round(period / config.task.timestep)

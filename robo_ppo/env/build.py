@@ -15,6 +15,7 @@ from robo_ppo.config import CurriculumConfig, MeasurementConfig, RunConfig, Task
 from robo_ppo.env.backends import make_simulation
 from robo_ppo.env.classes import check_robot, load_class, scenes_of
 from robo_ppo.env.environment import Environment, EnvironmentOptions
+from robo_ppo.env.language import PROGRAM, parse
 from robo_ppo.env.measurements import Measured, Sensors, scaled
 from robo_ppo.env.observations import Onboard
 from robo_ppo.env.randomization import Randomization
@@ -104,7 +105,7 @@ def build(
     sim = make_simulation(config, model, num_envs)
 
     randomization = Randomization(config.randomization, robot.parameters())
-    reward = Reward(config.reward, task.terms(), sim.device)
+    reward = make_reward(config, task, sim.device)
     table, states = signal_table(task, randomization, reward)
     reward.check(table)
     _check_ends(table, task)
@@ -187,6 +188,12 @@ def _check_observation(settings: TaskConfig) -> None:
                 raise UserError(f"task.observation.{group}.{name} has no settings, so it must be {{}}, not {given}")
 
 
+def make_reward(config: RunConfig, task: Task, device: torch.device) -> Reward:
+    """The configured reward: terms of its program, where it has one, then the task's own."""
+    own = parse(config.program, PROGRAM).functions if config.program else {}
+    return Reward(config.reward, task.terms(), device, own)
+
+
 def _check_times(settings: TaskConfig) -> None:
     for key in ("episode_seconds", "timestep"):
         if not 0.0 < getattr(settings, key) < float("inf"):
@@ -207,7 +214,7 @@ def _check_ends(table: SignalTable, task: Task) -> None:
     if isinstance(task.failures, str):  # whose letters would be taken for names
         raise UserError(f"{type(task).__name__}.failures must be a tuple, as ({task.failures!r},)")
     graph = table.graph([SUCCESS, *task.failures])
-    shapes, values = table.shapes(graph), table.on_meta(graph, 1)
+    shapes, values = table.shapes(graph), table.on_meta(graph, 3)
     for name in graph.outputs:
         if shapes[name] != () or values[name].dtype != torch.bool:
             kind = str(values[name].dtype).removeprefix("torch.")
@@ -271,7 +278,7 @@ def _foreign_class(config: RunConfig) -> type[ForeignEnvironment] | None:
         return None
     ours = {
         "robot": config.robot.entry_point,
-        "reward": config.reward,
+        "reward": config.reward or config.program,
         "randomization.parameters": config.randomization.parameters,
         "task.observation": config.task.observation.policy or config.task.observation.critic,
         "task.observation.history": config.task.observation.history != 1,

@@ -40,11 +40,15 @@ class Randomization:
         """Parameters that signals read."""
         return {n: State(unit=p.unit, initial=p.nominal) for n, p in self.parameters.items() if not p.scales}
 
+    def column(self, name: str) -> str:
+        """The column of the scene bank that holds a parameter's values."""
+        return f"model.{name}" if self.parameters[name].scales else name
+
     def draws(self) -> dict[str, Callable[[np.random.Generator, int], Columns]]:
         """Columns for the scene bank, each with a random stream of its own."""
 
         def draw(name: str, low: float, high: float) -> Callable[[np.random.Generator, int], Columns]:
-            column = f"model.{name}" if self.parameters[name].scales else name
+            column = self.column(name)
             return lambda rng, count: {column: rng.uniform(low, high, count).astype(np.float32)}
 
         return {f"parameter.{name}": draw(name, *limits) for name, limits in self.ranges.items()}

@@ -5,6 +5,8 @@ the time step in secret. The configuration names terms, their weights and their 
 
     progress: {weight: 4.0}
     clearance_margin: {weight: 1.0, margin: 0.25}
+
+A term is found in the reward program (`robo_ppo.env.language`) where there is one, then among the task's own.
 """
 
 import inspect
@@ -21,12 +23,19 @@ PREFIX = "reward."
 
 
 class Reward:
-    """Terms and weights; the terms become nodes `reward.<name>` of the signal table."""
+    """Terms and weights; the terms become nodes `reward.<name>` of the signal table.
+
+    `own` are the terms of a reward program; they come before those of the same name in `sources`.
+    """
 
     def __init__(
-        self, config: Mapping[str, Mapping[str, Any]], sources: Sequence[object], device: torch.device
+        self,
+        config: Mapping[str, Mapping[str, Any]],
+        sources: Sequence[object],
+        device: torch.device,
+        own: Mapping[str, SignalFunction] | None = None,
     ) -> None:
-        known = _functions(sources)
+        known = {**functions_of(sources), **(own or {})}
         self.names = tuple(config)
         self.signals: dict[str, Signal] = {}
         weights: list[float] = []
@@ -51,7 +60,7 @@ class Reward:
     def check(self, table: SignalTable) -> None:
         """Refuse terms that do not give one float per environment."""
         graph = table.graph(self.outputs)
-        shapes, values = table.shapes(graph), table.on_meta(graph, 1)
+        shapes, values = table.shapes(graph), table.on_meta(graph, 3)
         for name, found in self.signals.items():
             term, place = name.removeprefix(PREFIX), where(found.function)
             if shapes[name] != ():
@@ -70,8 +79,8 @@ class Reward:
         return stacked * self.weights.unsqueeze(1)
 
 
-def _functions(sources: Sequence[object]) -> dict[str, SignalFunction]:
-    """Functions that a source defines itself (not what it imports)."""
+def functions_of(sources: Sequence[object]) -> dict[str, SignalFunction]:
+    """Terms that the sources define themselves (not what they import), by name."""
     return {
         name: function
         for source in sources

@@ -70,6 +70,15 @@ class SceneBank:
         """All rows: name → (size, ...)."""
         return self._named(self._table)
 
+    def repeated(self, columns: Mapping[str, Tensor]) -> "SceneBank":
+        """The same rows again and again, as often as the given columns (times · size, ...) are long, with these in."""
+        length = len(next(iter(columns.values())))
+        if length % self.size:
+            raise ValueError(f"{length} values are no whole number of times {self.size} rows")
+        rows = {name: torch.cat([values] * (length // self.size)) for name, values in self.columns.items()}
+        given = {name: values.to(self._table) for name, values in columns.items()}
+        return SceneBank(rows | given, self._seed, self._in_order)
+
     def episodes(self, ids: Tensor) -> dict[str, Tensor]:
         """Columns of the given episodes (k,) int64: name → (k, ...)."""
         rows = ids % self.size if self._in_order else _hash(ids, self._seed) % self.size

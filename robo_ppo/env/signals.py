@@ -170,7 +170,11 @@ def _is_of(value: Any, kind: type) -> bool:
 
 
 def where(function: Callable[..., object]) -> str:
-    """File and line of a function, for messages."""
+    """File and line of a function, for messages; what is compiled from a reward program says it itself."""
+    inner = function.func if isinstance(function, functools.partial) else function
+    place = getattr(inner, "robo_ppo_where", None)
+    if place is not None:
+        return str(place)
     code = _code(function)
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function)
 
@@ -246,6 +250,7 @@ class SignalTable:
             )
         self.signals = dict(signals)
         self.leaves = dict(leaves)
+        self._known: dict[tuple[str, int], Tensor] = {}  # meta tensors by signal and rows: many graphs share signals
 
     def names(self) -> list[str]:
         """All names that a function may ask for."""
@@ -309,15 +314,21 @@ class SignalTable:
         """Every value of a graph as a meta tensor with that many rows: shapes and dtypes without numbers."""
         values = {name: self._meta(name, rows) for name in graph.leaves}
         for step in graph.steps:
-            try:
-                values[step.name] = step.function(*[values[name] for name in step.inputs])
-            except UserError:
-                raise
-            except Exception as error:
-                raise _failure(step, values, error) from error
-            if not isinstance(values[step.name], Tensor):
-                raise UserError(f"'{step.name}' must return a tensor{self.defined_at(step.name)}")
+            known = self._known.get((step.name, rows))
+            values[step.name] = self._computed(step, values) if known is None else known
+            self._known[step.name, rows] = values[step.name]
         return values
+
+    def _computed(self, step: Signal, values: Mapping[str, Tensor]) -> Tensor:
+        try:
+            value = step.function(*[values[name] for name in step.inputs])
+        except UserError:
+            raise
+        except Exception as error:
+            raise _failure(step, values, error) from error
+        if not isinstance(value, Tensor):
+            raise UserError(f"'{step.name}' must return a tensor{self.defined_at(step.name)}")
+        return value
 
     def _meta(self, name: str, rows: int) -> Tensor:
         base = name.removeprefix(PREVIOUS)

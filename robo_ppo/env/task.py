@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from torch import Tensor
 
+from robo_ppo.env.flights import Flights
 from robo_ppo.env.robot import Robot
 from robo_ppo.env.scenes import Columns
 from robo_ppo.env.shapes import Shape
@@ -112,6 +113,14 @@ class Task(ABC):
         """Numbers worth showing beside a film: label with unit → signal (num_envs,)."""
         return {}
 
+    def behaviour(self) -> dict[str, str]:
+        """How the robot moves, for whoever judges a reward by what came of it: label with unit → signal (num_envs,)."""
+        return self.readings()
+
+    def within_reach(self) -> str | None:
+        """Signal (num_envs,) bool that holds where success is near: who stays there without it hovers, or stalls."""
+        return None
+
     def recorded(self) -> tuple[str, ...]:
         """Signals that must be computed besides what the task needs, to record whole episodes with their metrics."""
         metrics = [metric.signal for metric in self.metrics().values()]
@@ -124,6 +133,10 @@ class Task(ABC):
     def commands(self) -> dict[str, CommandRange]:
         """What a person may steer in the live view, as with a stick: label with unit → a number of a state."""
         return {}
+
+    def flights(self) -> Flights | None:
+        """How it can be flown well and badly, for a ranking test of rewards; None: there is no such test."""
+        return None
 
     def position_signal(self) -> str:
         """Signal (num_envs, 3) with the vehicle's position in the world frame."""

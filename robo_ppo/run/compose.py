@@ -13,12 +13,11 @@ from typing import TypeVar
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 
-from robo_ppo.config import EvaluateConfig, PlayConfig, RunConfig, register
+from robo_ppo.config import EvaluateConfig, LibraryConfig, PlayConfig, RefineConfig, RunConfig, register, typed
 from robo_ppo.run import search_path
-from robo_ppo.run.folder import typed
 from robo_ppo.run.sweep import plugins
 
-Schema = TypeVar("Schema", RunConfig, EvaluateConfig, PlayConfig)
+Schema = TypeVar("Schema", RunConfig, EvaluateConfig, PlayConfig, LibraryConfig, RefineConfig)
 
 
 def compose(*overrides: str) -> RunConfig:
@@ -34,6 +33,16 @@ def compose_evaluation(*overrides: str) -> EvaluateConfig:
 def compose_play(*overrides: str) -> PlayConfig:
     """What `robo-ppo play <overrides>` runs with."""
     return _compose("play", PlayConfig, overrides)
+
+
+def compose_refinement(*overrides: str) -> RefineConfig:
+    """What `robo-ppo refine <overrides>` runs with."""
+    return _compose("refine", RefineConfig, overrides)
+
+
+def compose_library(*overrides: str) -> LibraryConfig:
+    """Whom `robo-ppo library select <overrides>` asks."""
+    return _compose("library", LibraryConfig, overrides)
 
 
 def _compose(name: str, schema: type[Schema], overrides: tuple[str, ...]) -> Schema:

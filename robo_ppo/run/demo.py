@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robo_ppo.config import RunConfig
+from robo_ppo.config import RunConfig, parse_config
 from robo_ppo.env.build import make_task
 from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.export.vehicles.lockstep import free_port
@@ -84,7 +84,7 @@ def demonstrate(settings: Settings) -> Path:
         raise UserError(f"link={settings.link} has no simulated vehicle; {did_you_mean(settings.link, VEHICLES)}")
     path = folders.find_bundle(settings.bundle)
     bundle = read_bundle(path)
-    config = folders.parse_config(bundle.contract.training.config, str(path))
+    config = parse_config(bundle.contract.training.config, str(path))
     folder = folders.create(settings.runs, f"{config.task.name}_demo", latest=False)
     fly(settings, path, folder, settings.seconds or config.task.episode_seconds)
     write(folder, config, bundle, settings)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from robo_ppo.config import RunConfig
 from robo_ppo.env.environment import Environment
+from robo_ppo.env.language import PROGRAM, parse
 from robo_ppo.env.vector import ForeignEnvironment, VectorEnvironment
 
 
@@ -44,7 +45,7 @@ def _task(config: RunConfig, environment: Environment) -> list[str]:
             ["signal", "size", "unit", "frame", "seen by"],
             _observations(environment),
         ),
-        _section("reward: sum of weight × term, per step", ["term", "weight", "settings"], _reward(config)),
+        describe_reward(config),
         _section(
             "episodes end with",
             ["signal", "counts as"],
@@ -88,12 +89,19 @@ def _observations(environment: Environment) -> list[list[str]]:
     return rows
 
 
-def _reward(config: RunConfig) -> list[list[str]]:
+def describe_reward(config: RunConfig) -> str:
+    """Terms, weights and settings; of a program, which terms are its own."""
+    title, header = "reward: sum of weight × term, per step", ["term", "weight", "settings"]
+    program = parse(config.program, PROGRAM) if config.program else None
+    if program is not None:
+        says = program.description
+        title, header = f"{title}; a program: {says if len(says) <= 80 else says[:79] + '…'}", [*header, "from"]
     rows: list[list[str]] = []
     for name, settings in config.reward.items():
         rest = ", ".join(f"{key}={value}" for key, value in settings.items() if key != "weight")
-        rows.append([name, f"{settings['weight']:g}", rest])
-    return rows
+        origin = [] if program is None else ["program" if name in program.codes else "task"]
+        rows.append([name, f"{settings['weight']:g}", rest, *origin])
+    return _section(title, header, rows)
 
 
 def _commands(environment: VectorEnvironment) -> list[list[str]]:

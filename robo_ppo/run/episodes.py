@@ -9,12 +9,15 @@ from torch import Tensor
 
 from robo_ppo.env.environment import Environment
 from robo_ppo.env.task import SUCCESS
-from robo_ppo.env.vector import Observation, VectorEnvironment
+from robo_ppo.env.vector import Observation, Transition, VectorEnvironment
 from robo_ppo.run.stepper import Stepper
 from robo_ppo.run.trace import EpisodeTrace
 
 Act = Callable[[Observation], Tensor]
 """Actions (num_envs, action_size) for the present observation."""
+
+Watch = Callable[[Transition, Tensor], None]
+"""Is told every step, and where it counts: a mask (num_envs,) of episodes that go on or end in it, in sound worlds."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,10 @@ class Episodes:
         return self.count(SUCCESS) / len(self.ids)
 
 
+Choose = Callable[[Episodes], Sequence[int]]
+"""Rows of episodes that are over."""
+
+
 @torch.no_grad()
 def run_episodes(
     environment: VectorEnvironment,
@@ -46,8 +53,12 @@ def run_episodes(
     begin: Callable[[], None] | None = None,
     first_id: int = 0,
     traced: int = 0,
+    choose: Choose | None = None,
+    watch: Watch | None = None,
 ) -> Episodes:
     """Run one episode in every environment, from the ids `first_id` on, and record the first `traced` of them.
+
+    With `choose`, only the rows that it picks of these, once all is over, become traces. `watch` sees every step.
 
     With a `Stepper` of these environments, a GPU replays its graph. `begin` is called before the first step (to forget
     a policy's state). Metrics need an environment that was built to be `recorded`, traces moreover one of our own. A
@@ -75,6 +86,8 @@ def run_episodes(
             metrics.add(transition.values, sound)
         if tracer is not None:
             tracer.add(transition.values, sound)
+        if watch is not None:
+            watch(transition, sound)
         if bool(ended.any()):
             for name, mask in environment.outcomes(transition).items():
                 outcome[(mask & ended).cpu().numpy()] = name
@@ -83,8 +96,11 @@ def run_episodes(
                 break
     environment.check()
     found = metrics.results() if metrics is not None else {}
-    traces = tracer.traces(ids.tolist(), outcome) if tracer is not None else []
-    return Episodes(ids.numpy(), outcome, steps.cpu().numpy(), returns.cpu().numpy(), found, traces)
+    flown = Episodes(ids.numpy(), outcome, steps.cpu().numpy(), returns.cpu().numpy(), found)
+    if tracer is not None:
+        rows = range(n) if choose is None else choose(flown)
+        flown.traces.extend(tracer.traces(ids.tolist(), outcome, rows))
+    return flown
 
 
 def joined(parts: Sequence[Episodes], count: int) -> Episodes:
@@ -154,10 +170,10 @@ class _Tracer:
         names = (*self._wanted(), "qpos", *self._environment.states)
         self._rows.append({name: values[name][: self._count].cpu().numpy().copy() for name in names})
 
-    def traces(self, ids: Sequence[int], outcome: np.ndarray) -> list[EpisodeTrace]:
+    def traces(self, ids: Sequence[int], outcome: np.ndarray, chosen: Sequence[int]) -> list[EpisodeTrace]:
         task, environment = self._environment.task, self._environment
         found: list[EpisodeTrace] = []
-        for i in range(self._count):
+        for i in (row for row in chosen if row < self._count):
             rows = self._rows[: self._lengths[i]]
             states = [{name: row[name][i] for name in environment.states} for row in rows]
             found.append(

@@ -12,7 +12,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robo_ppo.config import EvaluateConfig, RunConfig
+from robo_ppo.config import EvaluateConfig, RunConfig, parse_config
 from robo_ppo.env.build import affordable, make_environment, make_foreign, make_task
 from robo_ppo.env.scenes import Split
 from robo_ppo.env.task import SUCCESS, Metric
@@ -37,6 +37,7 @@ from robo_ppo.run.rendering import RenderingUnavailable, choose_gl
 from robo_ppo.run.report import write_report
 from robo_ppo.run.resolve import on_cpu
 from robo_ppo.run.summary import summarize, table
+from robo_ppo.run.threads import one_torch_thread
 from robo_ppo.run.trace import EpisodeTrace
 from robo_ppo.run.video import film, write_film
 from robo_ppo_onboard.bundle import Bundle, read_bundle
@@ -86,7 +87,7 @@ def run(config: EvaluateConfig) -> None:
     else:
         path = folders.find_bundle(config.bundle or "")
         bundle = read_bundle(path)
-        training = folders.parse_config(bundle.contract.training.config, str(path))
+        training = parse_config(bundle.contract.training.config, str(path))
         output = _folder_for(bundle, training, config.runs)
     if config.randomization is not None:
         training.randomization = config.randomization
@@ -141,7 +142,7 @@ class Flown:
 
 def fly(config: RunConfig, bundle: Bundle, options: Options) -> Flown:
     """Run the first episodes of a split with an exported policy."""
-    with _one_torch_thread():
+    with one_torch_thread():
         return _fly(config, bundle, options)
 
 
@@ -234,17 +235,6 @@ def _folder_for(bundle: Bundle, training: RunConfig, runs: str) -> Path:
     (output / "versions.json").write_text(json.dumps(dict(bundle.contract.versions), indent=2) + "\n")
     (output / BUNDLE).write_bytes(bundle.model)
     return output
-
-
-@contextmanager
-def _one_torch_thread() -> Generator[None]:
-    """Operations on some thousand rows take longer to share among threads than to do."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _meaning(port: Port) -> tuple[object, ...]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from robo_ppo.config import RunConfig
+from robo_ppo.config import RunConfig, parse_config
 from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.run import folder as folders
 from robo_ppo.run.resolve import on_cpu
@@ -196,7 +196,7 @@ def export_bundle(source: Path, path: Path) -> "Bundle":
 
     earlier = read_bundle(source)
     training = earlier.contract.training
-    config = folders.parse_config(training.config, str(source))
+    config = parse_config(training.config, str(source))
     with _beside(path) as fresh:
         bundle = _write(config, fresh, lambda model: start_from_bundle(model, source), training.steps, training.commit)
         if not same_policy(earlier, bundle):
@@ -257,12 +257,10 @@ def same_policy(one: "Bundle", other: "Bundle") -> bool:
 def _gives(bundle: "Bundle", golden: "Golden") -> bool:
     """Whether a bundle's policy gives the commands of a golden sequence."""
     from robo_ppo_onboard.runtime import Policy
-    from robo_ppo_onboard.verify import TOLERANCE
+    from robo_ppo_onboard.verify import TOLERANCE, replay
 
-    policy = Policy(bundle)
-    state, worst = policy.initial_state(), 0.0
-    for step in range(len(next(iter(golden.inputs.values())))):
-        commands, state = policy({name: values[step : step + 1] for name, values in golden.inputs.items()}, state)
+    worst = 0.0
+    for step, commands in enumerate(replay(Policy(bundle), golden)):
         for name, expected in golden.outputs.items():
             scale = np.maximum(1.0, np.abs(expected[step]))
             worst = float(np.maximum(worst, np.max(np.abs(commands[name][0] - expected[step]) / scale)))

@@ -15,19 +15,15 @@ import re
 import subprocess
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
 
-import yaml
-from omegaconf import Container, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import OmegaConf
 
 from robo_ppo import __version__
-from robo_ppo.config import LoggerConfig, RunConfig
+from robo_ppo.config import LoggerConfig, RunConfig, parse_config
 from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.run.output import program
 
 LATEST = "latest"
-Schema = TypeVar("Schema")
 
 
 def create(runs: str, task: str, *, latest: bool = True) -> Path:
@@ -157,33 +153,17 @@ def load_config(folder: Path) -> RunConfig:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
+    if is_refinement(folder):
+        raise UserError(
+            f"{folder} is a refinement, not a run: {program('refine')} resume={folder} goes on; "
+            f"its policy is bundle={folder}/policy.onnx, its trainings are in {folder}/candidates"
+        )
     return parse_config(text, str(path))
 
 
-def parse_config(text: str, where: str) -> RunConfig:
-    """A run's configuration from its YAML; a `UserError` for anything that today's schema does not know."""
-    try:
-        return typed(OmegaConf.create(text), RunConfig)
-    except (OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
-        message = " ".join(str(error).splitlines()[0].split())
-        key = getattr(error, "full_key", None)
-        raise UserError(
-            f"{where} does not fit robo_ppo {__version__}: {f'{key}: ' if key else ''}{message}; "
-            "it was written by another version, or changed"
-        ) from error
-
-
-def typed(found: Container, schema: type[Schema]) -> Schema:
-    """A configuration as its dataclass; an `OmegaConfBaseException` for a key or a type that is not in the schema.
-
-    Hydra alone does not see to it: what is appended with `+` may have any name.
-    """
-    plain = OmegaConf.to_container(found)
-    if not isinstance(plain, dict):
-        raise ValueError("it is not a mapping of settings")
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), plain))
-    assert isinstance(config, schema)
-    return config
+def is_refinement(folder: Path) -> bool:
+    """Whether a folder with a config.yaml belongs to `refine.py`: only its configuration has a `refine`."""
+    return re.search(r"^refine:", (folder / "config.yaml").read_text(), re.MULTILINE) is not None
 
 
 def versions() -> dict[str, str]:

@@ -4,11 +4,14 @@ import re
 from collections.abc import Sequence
 
 import yaml
-from hydra.errors import MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from robo_ppo.errors import did_you_mean
+
+COMPOSING = (HydraException, OmegaConfBaseException, ValueError)
+"""What composing a configuration raises where something does not fit."""
 
 _MERGED = re.compile(r"Error merging override (?P<override>.*)", re.DOTALL)
 

@@ -72,8 +72,11 @@ def _prepare(
     return config, folder
 
 
-def go_on(folder: Path) -> "TrainingResult":
-    """Do, or do the rest of, what the configuration in a folder says: a trial of a sweep."""
+def go_on(folder: Path, pause_at: int | None = None) -> "TrainingResult":
+    """Do, or do the rest of, what the configuration in a folder says: a trial of a sweep.
+
+    With `pause_at` it only trains, up to so many environment steps.
+    """
     started = time.monotonic()
     config = folders.load_config(folder)
     check(config)
@@ -82,13 +85,13 @@ def go_on(folder: Path) -> "TrainingResult":
     from robo_ppo.run.train import train
 
     print(_table(config, is_new=not checkpoint.numbered(folder)))
-    result = train(config, folder)
-    _conclude(config, folder, result)
+    result = train(config, folder, pause_at)
+    _conclude(config, folder, result, finishes=pause_at is None)
     print(f"whole job: {time.monotonic() - started:.0f} s")
     return result
 
 
-def _conclude(config: RunConfig, folder: Path, result: "TrainingResult") -> None:
+def _conclude(config: RunConfig, folder: Path, result: "TrainingResult", *, finishes: bool = True) -> None:
     """Say how the training ended, and finish the job unless it was told to stop."""
     if result.stopped_by.startswith("SIG"):
         print(
@@ -100,7 +103,8 @@ def _conclude(config: RunConfig, folder: Path, result: "TrainingResult") -> None
 
     best = f"best validation {score_text(result.score, result.best_validation)}"
     print(f"trained {result.steps / 1e6:.2f} M steps in {result.seconds:.0f} s; {best}")
-    finish(config, folder)
+    if finishes:
+        finish(config, folder)
 
 
 def finish(config: RunConfig, folder: Path) -> None:

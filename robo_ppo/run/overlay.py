@@ -16,7 +16,7 @@ _PAPER = (255, 255, 255, 205)
 
 
 @functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own font: it is there on every machine."""
     return ImageFont.load_default(size=size)
 
@@ -30,7 +30,7 @@ def reading_text(label: str, value: float) -> tuple[str, str]:
 
 def draw_panel(image: Image.Image, title: str, rows: Sequence[tuple[str, str]]) -> None:
     """Draw a light panel with a title and two columns of text into the upper left corner."""
-    large, small = _font(18), _font(15)
+    large, small = font(18), font(15)
     names = max((small.getlength(name) for name, _ in rows), default=0.0)
     values = max((small.getlength(value) for _, value in rows), default=0.0)
     # A column of fixed least width keeps the panel from trembling as digits change.
@@ -49,14 +49,14 @@ def draw_panel(image: Image.Image, title: str, rows: Sequence[tuple[str, str]]) 
 
 def draw_outcome(image: Image.Image, outcome: str) -> None:
     """Draw the outcome as a coloured label at the bottom in the middle."""
-    font, text = _font(24), palette.outcome_label(outcome)
-    half = font.getlength(text) / 2 + 20
+    large, text = font(24), palette.outcome_label(outcome)
+    half = large.getlength(text) / 2 + 20
     x, y = image.width / 2, image.height - 36
     draw = ImageDraw.Draw(image)
     draw.rounded_rectangle(
         (x - half, y - 21, x + half, y + 21), radius=21, fill=palette.rgb(palette.outcome_colour(outcome))
     )
-    draw.text((x, y), text, font=font, fill=(255, 255, 255), anchor="mm")
+    draw.text((x, y), text, font=large, fill=(255, 255, 255), anchor="mm")
 
 
 class SceneMap:

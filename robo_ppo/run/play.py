@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from robo_ppo.config import PlayConfig, RunConfig
+from robo_ppo.config import PlayConfig, RunConfig, parse_config
 from robo_ppo.env.build import is_foreign
 from robo_ppo.env.environment import Environment
 from robo_ppo.errors import UserError, did_you_mean
@@ -74,7 +74,7 @@ def choose(config: PlayConfig, source: str | None) -> Flight:
     elif source == "bundle":
         path = folders.find_bundle(config.bundle or "")
         bundle = read_bundle(path)
-        task, policy = folders.parse_config(bundle.contract.training.config, str(path)), lambda: bundle
+        task, policy = parse_config(bundle.contract.training.config, str(path)), lambda: bundle
     else:
         task, policy = config, lambda: _shipped_policy(config.task.name)
     if is_foreign(task):

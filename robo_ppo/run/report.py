@@ -6,18 +6,13 @@ The page is `report.html.jinja`, filled from the run's files; pictures and the f
 elsewhere and no script runs. A file that is missing or cannot be read is named on the page, and the rest is shown.
 """
 
-import base64
-import json
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from robo_ppo.errors import UserError
 from robo_ppo.run import palette
+from robo_ppo.run.files import Files, write_page
 from robo_ppo.run.folder import chosen_task
 from robo_ppo.run.output import program
 from robo_ppo.run.statistics import wilson_interval
@@ -39,58 +34,6 @@ _COLUMNS = {
 }
 
 
-@dataclass
-class _Files:
-    """What a run's folder holds. Nothing in it is certain: a run may be young, broken off or from another version."""
-
-    folder: Path
-    missing: dict[str, str] = field(default_factory=dict)  # file → what is wrong with it
-
-    def read(self, name: str) -> str | None:
-        """A text file's content; None, and noted, where there is none."""
-        try:
-            return (self.folder / name).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            self.missing[name] = "is missing"
-        except (OSError, UnicodeDecodeError) as error:
-            self.missing[name] = f"could not be read ({error.__class__.__name__})"
-        return None
-
-    def mapping(self, name: str) -> dict[str, Any]:
-        """A JSON or YAML file's mapping; an empty one, and noted, where there is none."""
-        text = self.read(name)
-        if text is None:
-            return {}
-        try:
-            content = json.loads(text) if name.endswith(".json") else yaml.safe_load(text)
-        except (ValueError, yaml.YAMLError):
-            content = None
-        if not isinstance(content, dict):
-            self.missing[name] = "could not be read (it is damaged)"
-            return {}
-        return content
-
-    def last_line(self, name: str) -> dict[str, Any]:
-        """The last whole line of a JSON-lines file: a run that was killed may have left half a line."""
-        for line in reversed((self.read(name) or "").splitlines()):
-            try:
-                content = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(content, dict):
-                return content
-        return {}
-
-    def embedded(self, name: str, kind: str) -> str | None:
-        """A file as a data URI; None, and noted, where there is none."""
-        try:
-            content = (self.folder / name).read_bytes()
-        except OSError:
-            self.missing[name] = "is missing"
-            return None
-        return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
 def write_report(run_dir: Path) -> Path:
     """Write `report.html` into a run's folder from what it holds, and return its path.
 
@@ -99,16 +42,12 @@ def write_report(run_dir: Path) -> Path:
     """
     if not run_dir.is_dir():
         raise UserError(f"no run at {run_dir}: give the folder of a run, such as runs/uav_nav/<time>")
-    files = _Files(run_dir)
+    files = Files(run_dir)
     page = template("report.html.jinja").render(_contents(files))
-    path = run_dir / "report.html"
-    unfinished = path.with_name(".report.html.partial")
-    unfinished.write_text(page, encoding="utf-8")
-    os.replace(unfinished, path)
-    return path
+    return write_page(page, run_dir / "report.html")
 
 
-def _contents(files: _Files) -> dict[str, Any]:
+def _contents(files: Files) -> dict[str, Any]:
     """What the template shows."""
     config_text = files.read("config.yaml") or ""
     config = files.mapping("config.yaml")
@@ -145,7 +84,7 @@ def _contents(files: _Files) -> dict[str, Any]:
         "measurements": _errors(_section(task, "measurements")),
         "varied": _varied(evaluation),
         "scenes": {name: value for name, value in _section(evaluation, "scenes").items() if _is_number(value)},
-        "commands": _commands(files.folder, config, evaluation),
+        "commands": _commands(files, config, evaluation),
         "versions": _flat(versions),
         "config_text": config_text,
         "missing": files.missing,
@@ -182,7 +121,7 @@ def _metrics(metrics: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]
     return [_COLUMNS[key] for key in known], rows
 
 
-def _pictures(files: _Files) -> list[dict[str, str]]:
+def _pictures(files: Files) -> list[dict[str, str]]:
     """The evaluation's pictures, those that every run has first; a missing one of these is noted."""
     found = {path.stem for path in (files.folder / "evaluation").glob("*.png")}
     pictures: list[dict[str, str]] = []
@@ -247,13 +186,10 @@ def _unit(unit: object) -> str:
     return "" if unit in (None, "1") else str(unit)
 
 
-def _commands(folder: Path, config: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str]:
+def _commands(files: Files, config: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str]:
     """What to type to train such a run again, and to measure this one again."""
     task, entry_point = (_section(config, "task").get(key, "") for key in ("name", "entry_point"))
-    # A page is sent to others: it names the run within the folder of runs, never where that lies.
-    runs = Path(str(config.get("runs", "runs"))).name
-    parts = folder.absolute().parts
-    run = "/".join(parts[-1 - parts[::-1].index(runs) :]) if runs in parts else folder.name
+    run = files.place(str(config.get("runs", "runs")))
     evaluate = f"{program('evaluate')} run={run} episodes={evaluation.get('episodes', 1000)}"
     if not task:
         return [evaluate]

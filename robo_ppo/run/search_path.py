@@ -1,4 +1,4 @@
-"""Where Hydra looks for configurations: in `robo_ppo.conf`, then in every installed package that announces its own.
+"""Where Hydra looks for configurations: in `robo_ppo.conf`, in every installed package that announces its own, in files.
 
 A package does so with an entry point in its pyproject.toml, whose value is the package that holds the YAML files:
 
@@ -19,24 +19,30 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from typing_extensions import override
 
 from robo_ppo.errors import UserError, why_not_imported
+from robo_ppo.run.program_source import ProgramSource
+from robo_ppo.run.ranges_source import RangesSource
 
 GROUP = "robo_ppo.conf"
 OURS = "robo_ppo.conf"
+FILES = (ProgramSource, RangesSource)
 
 
-class AnnouncedPackages(SearchPathPlugin):
-    """Puts the announced packages behind our own."""
+class OtherPlaces(SearchPathPlugin):
+    """Puts the announced packages behind our own, and files behind them."""
 
     @override
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for package in announced():
             search_path.append(provider=package, path=f"pkg://{package}")
+        for source in FILES:
+            search_path.append(provider=source.scheme(), path=f"{source.scheme()}://")
 
 
 def register() -> None:
-    """Let Hydra look into the announced packages from now on; a `UserError` where one of them is broken."""
+    """Let Hydra look into packages and files from now on; a `UserError` where an announced package is broken."""
     offered_configs()
-    Plugins.instance().register(AnnouncedPackages)
+    for plugin in (OtherPlaces, *FILES):
+        Plugins.instance().register(plugin)
 
 
 def announced() -> list[str]:

@@ -6,12 +6,17 @@ import jinja2
 
 from robo_ppo.run import palette
 
+_HERE = "robo_ppo.run"
+
 
 @functools.cache
-def template(path: str) -> jinja2.Template:
-    """The template at a path below this folder, with the filters `number`, `percent` and `label` and the palette."""
+def template(path: str, package: str = _HERE) -> jinja2.Template:
+    """The template at a path below a package, with the filters `number`, `percent` and `label` and the palette.
+
+    What it includes may lie there or here.
+    """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("robo_ppo.run", "."),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(place, ".") for place in dict.fromkeys([package, _HERE])]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -23,3 +23,9 @@ class EpisodeTrace:
     position: np.ndarray  # (T + 1, 3)
     shapes: Sequence[Sequence[Shape]]  # (T + 1) lists
     readings: dict[str, np.ndarray]  # label → (T + 1,)
+
+    @property
+    def last_row(self) -> int:
+        """The last row before anything is not finite; -1 if there is none."""
+        broken = np.flatnonzero(~np.isfinite(np.hstack([self.qpos, self.position])).all(axis=1))
+        return (int(broken[0]) if len(broken) else len(self.position)) - 1

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robo_ppo.config import RunConfig
+from robo_ppo.config import RunConfig, parse_config
 from robo_ppo.env.build import make_environment
 from robo_ppo.env.scenes import seed_of
 from robo_ppo.env.task import SUCCESS
@@ -34,7 +34,8 @@ from robo_ppo.run import checkpoint
 from robo_ppo.run.distributed import Ranks, start_ranks
 from robo_ppo.run.episodes import run_episodes
 from robo_ppo.run.equality import assert_learnt_the_same
-from robo_ppo.run.folder import find, load_config, parse_config
+from robo_ppo.run.folder import find, load_config
+from robo_ppo.run.greedy import Greedy
 from robo_ppo.run.memory import explained
 from robo_ppo.run.metrics import MetricsLog, Progress
 from robo_ppo.run.stepper import Stepper
@@ -54,13 +55,16 @@ class TrainingResult:
     seconds: float
     score: Score
     best_validation: float | None
-    stopped_by: str  # "target", "end" or a signal's name
+    stopped_by: str  # "target", "end", "pause" or a signal's name
 
 
-def train(config: RunConfig, folder: Path) -> TrainingResult:
-    """Train in a run's folder, from its newest checkpoint if it has one; ends with the best policy in `best.pt`."""
+def train(config: RunConfig, folder: Path, pause_at: int | None = None) -> TrainingResult:
+    """Train in a run's folder, from its newest checkpoint if it has one; ends with the best policy in `best.pt`.
+
+    With `pause_at` it stops after that many environment steps, validated and with a checkpoint, to go on another time.
+    """
     with start_ranks(folder, config.ranks) as ranks, explained(config, _attempt):
-        return Trainer(config, folder, ranks).run()
+        return Trainer(config, folder, ranks, pause_at).run()
 
 
 def take_part(config: RunConfig, folder: Path, ranks: Ranks) -> TrainingResult:
@@ -85,7 +89,7 @@ def make_model(config: RunConfig, observation_sizes: dict[str, int], action_size
 class Trainer:
     """One rank of a training."""
 
-    def __init__(self, config: RunConfig, folder: Path, ranks: Ranks) -> None:
+    def __init__(self, config: RunConfig, folder: Path, ranks: Ranks, pause_at: int | None = None) -> None:
         self.config, self.folder, self.ranks = config, folder, ranks
         torch.set_num_threads(config.threads)
         own_envs = config.num_envs // ranks.size
@@ -105,8 +109,8 @@ class Trainer:
         self.stepper = Stepper(
             self.environment, self._act, self._record, capture=captures and alone, generators=(generator,)
         )
-        self._validation_state = model.initial_state(self.validation.num_envs)
-        self.validation_stepper = Stepper(self.validation, self._act_greedily, restart=False, capture=captures)
+        self._greedy = Greedy(model, self.validation.num_envs)
+        self.validation_stepper = Stepper(self.validation, self._greedy.act, restart=False, capture=captures)
         self.steps = 0
         self.seconds = 0.0
         self.best: float | None = None
@@ -118,8 +122,9 @@ class Trainer:
         self._signal: str | None = None
         self._dumped = 0
         self._told: set[str] = set()
-        # Rank 0 reads the files, which need not be there on the machines of the others.
-        saved = ranks.scatter(self._saved())
+        # Rank 0 reads the files, which need not be there on the machines of the others, and knows when to pause.
+        until = min(config.total_steps, pause_at or config.total_steps)
+        saved, self.until = ranks.scatter([(state, until) for state in self._saved()])
         if saved is not None:
             self._resume(saved)
         elif config.init is not None:
@@ -140,7 +145,7 @@ class Trainer:
         ):
             if self.steps == 0:
                 self._save()  # a folder that cannot be written to shows now, not after the first interval
-            while self.steps < self.config.total_steps and not self._is_at_target() and not stopped:
+            while self.steps < self.until and not self._is_at_target() and not stopped:
                 row, stopped = self._advance()
                 if log is not None:
                     log.write(row)
@@ -148,8 +153,11 @@ class Trainer:
                 if stopped or self._is_at_target() or self._passed(self.config.checkpoint_every):
                     self._save()
         progress.end()
-        ended_by = stopped or ("target" if self._is_at_target() else "end")
+        ended_by = stopped or ("target" if self._is_at_target() else self._end())
         return TrainingResult(self.steps, self.seconds, self.environment.score, self.best, ended_by)
+
+    def _end(self) -> str:
+        return "end" if self.steps >= self.config.total_steps else "pause"
 
     def _advance(self) -> tuple[dict[str, float], str]:
         """One iteration, and a validation if it is time; returns what is to be logged, and the signal to stop."""
@@ -213,13 +221,6 @@ class Trainer:
             transition.valid,
             transition.final_observation["critic"],
         )
-
-    def _act_greedily(self, observation: Observation) -> Tensor:
-        """The policy without its noise, in the validation."""
-        model = self.ppo.model
-        distribution, state = model.policy(model.normalizer("policy")(observation["policy"]), self._validation_state)
-        self._validation_state.copy_(state)
-        return distribution.mean
 
     def _lower_learning_rate_cap(self) -> None:
         settings, done = self.config.ppo, self.steps / self.config.total_steps
@@ -324,8 +325,7 @@ class Trainer:
 
     def _validate(self) -> float:
         """Mean score of the policy without its noise, over the validation episodes."""
-        self._validation_state.zero_()
-        episodes = run_episodes(self.validation, self.validation_stepper)
+        episodes = run_episodes(self.validation, self.validation_stepper, begin=self._greedy.begin)
         own = episodes.success if self.environment.score == "success" else float(episodes.returns.mean())
         return float(self.ranks.mean(torch.tensor(own, dtype=torch.float64)))
 
@@ -346,9 +346,9 @@ class Trainer:
         return target is not None and self.best is not None and self.best >= target
 
     def _passed(self, interval: int) -> bool:
-        """Whether this iteration crossed a multiple of an interval of steps, or was the last."""
+        """Whether this iteration crossed a multiple of an interval of steps, or was the last for now."""
         before = self.steps - self.config.ppo.horizon * self.config.num_envs
-        return self.steps // interval > before // interval or self.steps >= self.config.total_steps
+        return self.steps // interval > before // interval or self.steps >= self.until
 
     def _own_state(self) -> dict[str, Any]:
         return checkpoint.on_cpu(

@@ -22,7 +22,7 @@ from robo_ppo.run.rendering import RenderingUnavailable, Studio, choose_gl
 from robo_ppo.run.stage import build_stage, draw_path, draw_shapes
 from robo_ppo.run.trace import EpisodeTrace
 
-__all__ = ["RenderingUnavailable", "choose_gl", "film", "frames", "write_film"]
+__all__ = ["RenderingUnavailable", "choose_gl", "film", "frames", "moments", "write_film"]
 
 _HOLD_SECONDS = 0.6  # how long the last picture of an episode stays
 _ELEVATION = -16.0  # deg, of the camera's line of sight
@@ -102,8 +102,7 @@ def frames(
     """The pictures of a film one by one, (height, width, 3) uint8; the parameters are those of `film`."""
     model = build_stage(spec, traces, size)
     data = mujoco.MjData(model)
-    # About eight times its own size keeps a small vehicle in view together with what it must avoid.
-    distance = float(np.clip(8.0 * _reach(spec), 0.9, 4.5))
+    distance = _distance(spec)
     remaining = round(max_seconds * fps)
     with Studio(model, size) as studio:
         for index, trace in enumerate(traces):
@@ -119,9 +118,29 @@ def frames(
                 yield _picture(studio, model, data, trace, row, path, distance, chart)
 
 
+def moments(
+    spec: mujoco.MjSpec, wanted: Sequence[tuple[EpisodeTrace, Sequence[int]]], *, size: tuple[int, int]
+) -> Iterator[tuple[EpisodeTrace, int, np.ndarray]]:
+    """Single pictures of episodes at the given rows, as a film would show them but with nothing written over them.
+
+    Raises:
+        RenderingUnavailable: no OpenGL library works on this machine.
+    """
+    wanted = [(trace, rows) for trace, rows in wanted if rows]
+    if not wanted:
+        return
+    model, distance = build_stage(spec, [trace for trace, _ in wanted], size), _distance(spec)
+    data = mujoco.MjData(model)
+    with Studio(model, size) as studio:
+        for trace, rows in wanted:
+            path = _camera_path(trace)
+            for row in rows:
+                yield trace, row, _view(studio, model, data, trace, row, path, distance)
+
+
 def _rows(trace: EpisodeTrace, fps: int) -> list[int]:
     """The trace's row for each frame; the last is held. A state that is not finite ends the episode's film."""
-    last = _last_row(trace)
+    last = trace.last_row
     if last < 0:
         return []
     count = int(last * trace.control_period * fps + 1e-6) + 1
@@ -129,15 +148,9 @@ def _rows(trace: EpisodeTrace, fps: int) -> list[int]:
     return moving + [last] * max(1, round(_HOLD_SECONDS * fps))
 
 
-def _reach(spec: mujoco.MjSpec) -> float:
-    """The robot's rough size, m."""
-    return float(spec.copy().compile().stat.extent)
-
-
-def _last_row(trace: EpisodeTrace) -> int:
-    """The last row before anything is not finite; -1 if there is none."""
-    broken = np.flatnonzero(~np.isfinite(np.hstack([trace.qpos, trace.position])).all(axis=1))
-    return (int(broken[0]) if len(broken) else len(trace.position)) - 1
+def _distance(spec: mujoco.MjSpec) -> float:
+    """From camera to vehicle, m: about eight times its size keeps a small one in view with what it must avoid."""
+    return float(np.clip(8.0 * spec.copy().compile().stat.extent, 0.9, 4.5))
 
 
 @dataclass(frozen=True)
@@ -150,7 +163,7 @@ class _CameraPath:
 
 def _camera_path(trace: EpisodeTrace) -> _CameraPath:
     """Look at the vehicle smoothly, from behind, in the direction of its goal (without one, of its last position)."""
-    position = trace.position[: _last_row(trace) + 1]
+    position = trace.position[: trace.last_row + 1]
     ahead = np.empty((len(position), 2))
     for row, shapes in enumerate(trace.shapes[: len(position)]):
         goal = next((shape.position for shape in shapes if shape.role == "goal"), tuple(position[-1]))
@@ -185,6 +198,26 @@ def _picture(
     chart: overlay.SceneMap,
 ) -> np.ndarray:
     """One frame: the vehicle and its scene, then what is written over them."""
+    image = Image.fromarray(_view(studio, model, data, trace, row, path, distance))
+    readings = [overlay.reading_text(label, float(values[row])) for label, values in trace.readings.items()]
+    time = ("time", f"{row * trace.control_period:.2f} s")
+    overlay.draw_panel(image, f"Episode {trace.episode}", [time, *readings])
+    chart.draw(image, trace.position[: row + 1], trace.shapes[row])
+    if row == trace.last_row:
+        overlay.draw_outcome(image, trace.outcome)
+    return np.asarray(image)
+
+
+def _view(
+    studio: Studio,
+    model: mujoco.MjModel,
+    data: mujoco.MjData,
+    trace: EpisodeTrace,
+    row: int,
+    path: _CameraPath,
+    distance: float,
+) -> np.ndarray:
+    """The vehicle in its scene, (height, width, 3) uint8."""
     data.qpos[:] = trace.qpos[row]
     mujoco.mj_forward(model, data)
     camera = mujoco.MjvCamera()
@@ -193,11 +226,4 @@ def _picture(
     studio.look(data, camera)
     draw_shapes(studio, trace.shapes[row], trace.position[row])
     draw_path(studio, trace.position[: row + 1])
-    image = Image.fromarray(studio.picture())
-    readings = [overlay.reading_text(label, float(values[row])) for label, values in trace.readings.items()]
-    time = ("time", f"{row * trace.control_period:.2f} s")
-    overlay.draw_panel(image, f"Episode {trace.episode}", [time, *readings])
-    chart.draw(image, trace.position[: row + 1], trace.shapes[row])
-    if row == _last_row(trace):
-        overlay.draw_outcome(image, trace.outcome)
-    return np.asarray(image)
+    return studio.picture()

@@ -14,12 +14,16 @@ from typing_extensions import override
 
 from robo_ppo.env.constants import constant
 from robo_ppo.env.distances import inside_box
+from robo_ppo.env.flights import Flights
 from robo_ppo.env.scenes import Columns
 from robo_ppo.env.shapes import Shape
 from robo_ppo.env.signals import State, signal
 from robo_ppo.env.task import Metric, Task
+from robo_ppo.tasks.uav import flights as scripted_flights
 from robo_ppo.tasks.uav import signals as flight_signals
 from robo_ppo.tasks.uav import terms as flight_terms
+
+BESIDE = 5.0  # goal radii: nearer than this a vehicle is beside its goal
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,14 @@ class RoomTask(Task):
         return {"to goal (m)": "goal_distance", "speed (m/s)": "speed", "clearance (m)": "clearance"}
 
     @override
+    def behaviour(self) -> dict[str, str]:
+        return {**self.readings(), "tilt (deg)": "tilt"}
+
+    @override
+    def within_reach(self) -> str:
+        return "beside_goal"
+
+    @override
     def handles(self) -> dict[str, str]:
         return {"goal": "goal_position"}
 
@@ -87,11 +99,20 @@ class RoomTask(Task):
             Shape("sphere", (x, y, z), (self.settings.goal_radius,), "goal"),
         ]
 
+    @override
+    def flights(self) -> Flights:
+        return scripted_flights.FLIGHTS
+
     @signal(unit="s")
     def held(self, goal_distance: Tensor, speed: Tensor, hold_time: Tensor) -> Tensor:
         """How long the vehicle has been near the goal and slow without a break (n,), this step included."""
         there = (goal_distance < self.settings.goal_radius) & (speed < self.settings.goal_speed)
         return torch.where(there, hold_time + self.control_period, 0.0)
+
+    @signal()
+    def beside_goal(self, goal_distance: Tensor) -> Tensor:
+        """Whether the goal is within reach (n,), whatever the speed."""
+        return goal_distance < BESIDE * self.settings.goal_radius
 
     @signal()
     def success(self, held: Tensor) -> Tensor:

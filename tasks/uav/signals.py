@@ -71,6 +71,12 @@ def upright(attitude: Tensor) -> Tensor:
     return 1.0 - 2.0 * (attitude[:, 1] ** 2 + attitude[:, 2] ** 2)
 
 
+@signal(unit="deg", range=(0.0, 180.0))
+def tilt(upright: Tensor) -> Tensor:
+    """Angle between the body's vertical and the world's (n,)."""
+    return torch.rad2deg(torch.acos(upright.clamp(-1.0, 1.0)))
+
+
 def to_heading(vector: Tensor, heading_direction: Tensor) -> Tensor:
     """A world vector (n, 3) in the frame turned by the yaw angle about the vertical."""
     cosine, sine = heading_direction.unbind(1)

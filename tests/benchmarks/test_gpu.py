@@ -39,15 +39,13 @@ def run(monkeypatch: pytest.MonkeyPatch, out: Path, *arguments: str) -> dict[str
 
 def test_it_runs_to_the_end_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short = ("--iterations", "1", "--pairs", "1", "--target-seconds", "60")
-    found = run(monkeypatch, tmp_path, "--worlds", "4", "8", "--num-envs", "4", *short)
+    found = run(monkeypatch, tmp_path, "--worlds", "4", "--num-envs", "4", *short)
     assert found["setup"]["card"] is None and found["setup"]["versions"]["mujoco-warp"] != "not installed"
     hover = found["tasks"]["uav_hover"]
-    for count in ("4", "8"):
-        measured = hover["worlds"][count]
-        rates = [measured[part]["steps_per_second"] for part in worlds.PARTS]
-        assert min(rates) > 0.0
-        assert measured["idle"] == NO_GPU and measured["memory"]["process_mib"] > 50.0
-        assert set(measured["recorded"].values()) == {"no: there is no GPU, or capture=false"}
+    measured = hover["worlds"]["4"]
+    assert min(measured[part]["steps_per_second"] for part in worlds.PARTS) > 0.0
+    assert measured["idle"] == NO_GPU and measured["memory"]["process_mib"] > 50.0
+    assert set(measured["recorded"].values()) == {"no: there is no GPU, or capture=false"}
     assert hover["looks"].items() >= {"environment step": NO_GPU, "rollout": NO_GPU, "update": NO_GPU}.items()
     assert hover["target"]["stopped_by"] == "end" and hover["target"]["steps"] == 64
     assert hover["target"]["curve"][-1]["success"] == hover["target"]["best_validation"] == 0.0

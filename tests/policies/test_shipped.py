@@ -5,6 +5,7 @@ import re
 import onnx
 import pytest
 
+from robo_ppo.config import parse_config
 from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
 from robo_ppo.run.compose import compose
@@ -31,7 +32,7 @@ def test_it_is_what_the_shown_command_makes(task: str) -> None:
     contract = read_bundle(path).contract
     assert (contract.task, contract.training.seed) == (f"uav_{task}", 0)
     assert re.fullmatch("[0-9a-f]{12}", contract.training.commit), "trained from a clean commit"
-    trained = folders.parse_config(contract.training.config, str(path))
+    trained = parse_config(contract.training.config, str(path))
     now = compose(f"task=uav_{task}")
     for part in ("task", "robot", "reward", "randomization", "policy", "ppo"):
         assert getattr(trained, part) == getattr(now, part), f"{part} has changed since: train it again"
@@ -45,7 +46,7 @@ def test_it_tells_nothing_of_the_machine_it_was_made_on(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_it_is_as_good_as_its_contract_says(task: str) -> None:
     bundle = read_bundle(folders.find_bundle(f"uav_{task}"))
-    config = folders.parse_config(bundle.contract.training.config, task)
+    config = parse_config(bundle.contract.training.config, task)
     flown = fly(config, bundle, Options(100, "test", False, 1.0))
     assert bundle.contract.evaluation is not None
     assert bundle.contract.evaluation["success"]["value"] > 0.96  # pyright: ignore[reportIndexIssue]

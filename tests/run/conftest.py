@@ -1,15 +1,18 @@
 """Made-up episodes for the tests of films, plots and reports: a curve among cylinders. And whole tiny trainings."""
 
-import functools
+import fcntl
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from robo_ppo import command_line
 from robo_ppo.env.shapes import Shape
 from robo_ppo.run.trace import EpisodeTrace
-from tests.run.training import LONG, train_in
+from tests.run.training import LONG, check_refusal, train_in
 
 GOAL = (2.6, 2.2, 1.6)
 CYLINDERS = (
@@ -75,12 +78,34 @@ def make_trace() -> Callable[..., EpisodeTrace]:
 
 @pytest.fixture(scope="session")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """The folder of a training that was never stopped, by its number of ranks. Not to be written to."""
+    """The folder of a training that was never stopped, by its number of ranks. Not to be written to.
 
-    @functools.cache
+    Whoever of pytest's workers needs it first makes it for all.
+    """
+    own = tmp_path_factory.getbasetemp()
+    place = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
     def whole(ranks: int) -> Path:
-        folder = tmp_path_factory.mktemp("unbroken")
-        train_in(folder, *LONG, f"ranks={ranks}")
+        folder, done = place / f"unbroken_{ranks}", place / f"unbroken_{ranks}.done"
+        with done.open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.stat().st_size:
+                train_in(folder, *LONG, f"ranks={ranks}")
+                lock.write("done")
         return folder
 
     return whole
+
+
+@pytest.fixture
+def train(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., None]:
+    """`python train.py …`, in a folder of its own, must say this and leave no run behind."""
+    monkeypatch.chdir(tmp_path)
+
+    def refused(*arguments: str, said: str, entry: Callable[[], None] = command_line.train) -> None:
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            entry()
+        check_refusal(ended.value.code, capfd.readouterr().err, said)
+
+    return refused

@@ -4,100 +4,119 @@ Mistakes in the configuration are shown by the real scripts before torch or MuJo
 task can know go through the same entry point in this process, where both have been imported already.
 """
 
+import json
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
-from robo_ppo.run import command_line
-from tests.run.training import ROOT, TINY, run
+from robo_ppo import command_line
+from tests.run.training import ROOT, TINY, check_refusal, environment, run
 
 OWN = str(Path(__file__).with_name("own_package"))
 
-# The last line tells what has been imported when the script ends.
-WATCHED = (
-    "import sys, atexit, runpy; script = sys.argv.pop(1); sys.argv[0] = script\n"
-    "atexit.register(lambda: print('imported:', *({'torch', 'mujoco', 'onnx', 'matplotlib'} & set(sys.modules))))\n"
-    "runpy.run_path(script, run_name='__main__')\n"
-)
+# Runs a script with each line of words that it reads, and writes how each ended and what had been imported by then.
+WATCHED = """
+import contextlib, io, json, os, runpy, sys
+script = sys.argv[1]
+for line in sys.stdin:
+    sys.argv = [script, *line.split()]
+    code, said = None, io.StringIO()
+    with contextlib.redirect_stderr(said):
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as ended:
+            code = ended.code
+    imported = [name for name in ("torch", "mujoco", "onnx", "matplotlib") if name in sys.modules]
+    print(json.dumps([code, said.getvalue(), imported, os.listdir()]))
+"""
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ("task=uav_hoover", "there is no task=uav_hoover; did you mean uav_hover?"),
-        ("robot=crazyfly", "there is no robot=crazyfly; did you mean crazyflie?"),
-        ("reward=uav_nva", "there is no reward=uav_nva; did you mean uav_nav or"),
-        ("task.episode_second=3", "there is no 'episode_second' in task; did you mean episode_seconds?"),
-        ("ppo.gama=0.9", "there is no 'gama' in ppo; did you mean gamma?"),
-        ("+ppo.gama=0.9", "there is no 'gama' in ppo; did you mean gamma?"),
-        ("+nmu_envs=64", "there is no 'nmu_envs' in the configuration; did you mean num_envs?"),
-        ("reward.progres.weight=1", "there is no 'progres' in reward; did you mean progress?"),
-        ("task.measurements.gyr.noise=1", "there is no 'gyr' in task.measurements; did you mean gyro?"),
-        ("+task.measurements.gyro.nois=1", "there is no 'nois' in task.measurements.gyro; did you mean noise?"),
-        ("+task.measurements.wind.noise=1", "write '+task.measurements={wind: {…}}'"),
-        ("num_envs=many", "num_envs=many: Value 'many' of type 'str' could not be converted to Integer"),
-        ("ppo.gamma=high", "ppo.gamma=high: Value 'high' of type 'str' could not be converted to Float"),
-        ("ppo.horizon=1.5", "ppo.horizon=1.5: Value '1.5' of type 'float' could not be converted to Integer"),
-        ("policy.hidden=64", "policy.hidden=64: Invalid value assigned: int is not a ListConfig, list or tuple."),
-        ("num_envs", "Error parsing override 'num_envs'"),
-        ("~task", "task.name has no value; give it one with task.name=…"),
-        ("num_envs=0", "num_envs must be at least 1, not 0"),
-        ("total_steps=-5", "total_steps must be at least 1, not -5"),
-        ("checkpoint_every=0", "checkpoint_every must be at least 1, not 0"),
-        ("task.timestep=0", "task.timestep must be greater than 0, not 0.0"),
-        (
-            "num_envs=65 ranks=2",
-            "num_envs=65 cannot be shared equally by 2 ranks; 66 can, or choose ",
-        ),
-        ("num_envs=10 ranks=1 ppo.minibatches=3", "ppo.minibatches=3 does not divide the 320 samples of an iteration"),
-        ("num_envs=64 ranks=2 policy=gru ppo.minibatches=64", "policy.recurrent=gru learns from whole ones"),
-        ("task.observation.history=0", "task.observation.history must be at least 1, not 0"),
-        ("validation.episodes=1 ranks=2", "validation.episodes=1 must be at least the number of ranks, 2"),
-        ("device=cuda", "device=cuda; sim=mujoco_cpu runs on device=cpu alone"),
-        ("resume=nowhere", "there is no run in {cwd}/nowhere"),
-        ("init=nowhere", "there is no run in {cwd}/nowhere"),
-        ("resume=latest", "there is no run in {cwd}/runs yet; train one with python train.py"),
-        ("resume=.", "{cwd} is not a run: it has no config.yaml"),
-    ],
-)
-def test_mistakes_in_the_configuration(tmp_path: Path, arguments: str, said: str) -> None:
-    done = run([sys.executable, "-c", WATCHED, str(ROOT / "train.py"), *arguments.split()], tmp_path)
-    check(done.returncode, done.stderr, said.replace("{cwd}", str(tmp_path)))
-    assert done.stdout == "imported:\n"
-    assert not list(tmp_path.iterdir())
+MISTAKES = [
+    ("task=uav_hoover", "there is no task=uav_hoover; did you mean uav_hover?"),
+    ("robot=crazyfly", "there is no robot=crazyfly; did you mean crazyflie?"),
+    ("reward=uav_nva", "there is no reward=uav_nva; did you mean uav_nav or"),
+    ("task.episode_second=3", "there is no 'episode_second' in task; did you mean episode_seconds?"),
+    ("ppo.gama=0.9", "there is no 'gama' in ppo; did you mean gamma?"),
+    ("+ppo.gama=0.9", "there is no 'gama' in ppo; did you mean gamma?"),
+    ("+nmu_envs=64", "there is no 'nmu_envs' in the configuration; did you mean num_envs?"),
+    ("reward.progres.weight=1", "there is no 'progres' in reward; did you mean progress?"),
+    ("task.measurements.gyr.noise=1", "there is no 'gyr' in task.measurements; did you mean gyro?"),
+    ("+task.measurements.gyro.nois=1", "there is no 'nois' in task.measurements.gyro; did you mean noise?"),
+    ("+task.measurements.wind.noise=1", "write '+task.measurements={wind: {…}}'"),
+    ("num_envs=many", "num_envs=many: Value 'many' of type 'str' could not be converted to Integer"),
+    ("ppo.gamma=high", "ppo.gamma=high: Value 'high' of type 'str' could not be converted to Float"),
+    ("ppo.horizon=1.5", "ppo.horizon=1.5: Value '1.5' of type 'float' could not be converted to Integer"),
+    ("policy.hidden=64", "policy.hidden=64: Invalid value assigned: int is not a ListConfig, list or tuple."),
+    ("num_envs", "Error parsing override 'num_envs'"),
+    ("~task", "task.name has no value; give it one with task.name=…"),
+    ("num_envs=0", "num_envs must be at least 1, not 0"),
+    ("total_steps=-5", "total_steps must be at least 1, not -5"),
+    ("checkpoint_every=0", "checkpoint_every must be at least 1, not 0"),
+    ("task.timestep=0", "task.timestep must be greater than 0, not 0.0"),
+    (
+        "num_envs=65 ranks=2",
+        "num_envs=65 cannot be shared equally by 2 ranks; 66 can, or choose ",
+    ),
+    ("num_envs=10 ranks=1 ppo.minibatches=3", "ppo.minibatches=3 does not divide the 320 samples of an iteration"),
+    ("num_envs=64 ranks=2 policy=gru ppo.minibatches=64", "policy.recurrent=gru learns from whole ones"),
+    ("task.observation.history=0", "task.observation.history must be at least 1, not 0"),
+    ("validation.episodes=1 ranks=2", "validation.episodes=1 must be at least the number of ranks, 2"),
+    ("device=cuda", "device=cuda; sim=mujoco_cpu runs on device=cpu alone"),
+    ("resume=nowhere", "there is no run in {cwd}/nowhere"),
+    ("init=nowhere", "there is no run in {cwd}/nowhere"),
+    ("resume=latest", "there is no run in {cwd}/runs yet; train one with python train.py"),
+    ("resume=.", "{cwd} is not a run: it has no config.yaml"),
+]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: object
+    stderr: str
+    imported: list[str]
+    left: list[str]
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Ended]]:
+    """The folder in which all of them were made, and what came of each; one process makes them one after another."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, str(ROOT / "train.py")],
+        input="\n".join(arguments for arguments, _ in MISTAKES),
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = [Ended(*json.loads(line)) for line in done.stdout.splitlines()]
+    return folder, {arguments: one for (arguments, _), one in zip(MISTAKES, found, strict=True)}
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES)
+def test_mistakes_in_the_configuration(ended: tuple[Path, dict[str, Ended]], arguments: str, said: str) -> None:
+    folder, one = ended[0], ended[1][arguments]
+    check_refusal(one.code, one.stderr, said.replace("{cwd}", str(folder)))
+    assert one.imported == one.left == []
 
 
 def test_an_opengl_library_that_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", "bogus")
     done = run([sys.executable, str(ROOT / "train.py"), *TINY], tmp_path)
-    check(done.returncode, done.stderr, "MUJOCO_GL: bogus; unset it, or take egl, osmesa or glfw")
+    check_refusal(done.returncode, done.stderr, "MUJOCO_GL: bogus; unset it, or take egl, osmesa or glfw")
     assert not list(tmp_path.iterdir())
-
-
-def check(code: object, stderr: str, said: str) -> None:
-    assert code == 2
-    assert stderr.startswith("error: ")
-    assert stderr.count("\n") == 1, "one message, without a stack trace"
-    assert said in stderr
-
-
-@pytest.fixture
-def train(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., None]:
-    """`python train.py …`, in a folder of its own, must say this and leave no run behind."""
-    monkeypatch.chdir(tmp_path)
-
-    def refused(*arguments: str, said: str, entry: Callable[[], None] = command_line.train) -> None:
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            entry()
-        check(ended.value.code, capfd.readouterr().err, said)
-
-    return refused
 
 
 @pytest.mark.parametrize(
@@ -184,7 +203,7 @@ def test_a_disk_that_is_full_when_the_metrics_are_written(tmp_path: Path) -> Non
     done = run(
         [sys.executable, "-c", program, str(ROOT / "train.py"), *TINY, "num_envs=8", "total_steps=100_000"], tmp_path
     )
-    check(done.returncode, done.stderr, "File too large")
+    check_refusal(done.returncode, done.stderr, "File too large")
     assert re.search(r"checkpoints? (is|are) unharmed", done.stderr)
     kept = [path.name for path in (tmp_path / "runs/latest/checkpoints").iterdir()]
     assert len(kept) >= 2

@@ -68,24 +68,33 @@ def test_what_is_said_is_meant_for_people(trained: subprocess.CompletedProcess[s
         assert noise not in trained.stdout + trained.stderr
 
 
-@pytest.mark.parametrize("library", ["off", pytest.param("glfw", marks=pytest.mark.slow)])
-def test_without_rendering_it_ends_well(
-    trained: subprocess.CompletedProcess[str], runs: Path, tmp_path: Path, library: str
-) -> None:
-    bundle = runs / "latest" / "policy.onnx"
-    hidden = {"MUJOCO_GL": library, "DISPLAY": "", "WAYLAND_DISPLAY": ""}
-    job = command("evaluate.py", f"bundle={bundle}", f"runs={tmp_path}", "episodes=2", "video_seconds=1", **hidden)
+def without_rendering(job: subprocess.CompletedProcess[str]) -> None:
     assert job.returncode == 0, job.stderr
     assert job.stderr.startswith("no film: rendering") and len(job.stderr.splitlines()) == 1
     assert "report: " in job.stdout
 
 
-def test_evaluate_again(trained: subprocess.CompletedProcess[str], runs: Path) -> None:
+def test_evaluated_again_without_rendering_the_numbers_are_the_same(
+    trained: subprocess.CompletedProcess[str], runs: Path
+) -> None:
     first = json.loads((runs / "latest" / "evaluation" / "metrics.json").read_text())
-    job = command("evaluate.py", "run=latest", f"runs={runs}", "episodes=16", "video=false")
-    assert job.returncode == 0, job.stderr
+    without_rendering(
+        command("evaluate.py", "run=latest", f"runs={runs}", "episodes=16", "video_seconds=1", **hidden("off"))
+    )
     assert json.loads((runs / "latest" / "evaluation" / "metrics.json").read_text()) == first
-    assert job.stderr == ""
+
+
+@pytest.mark.slow
+def test_a_bundle_alone_without_a_display(
+    trained: subprocess.CompletedProcess[str], runs: Path, tmp_path: Path
+) -> None:
+    bundle = runs / "latest" / "policy.onnx"
+    words = (f"bundle={bundle}", f"runs={tmp_path}", "episodes=2", "video_seconds=1")
+    without_rendering(command("evaluate.py", *words, **hidden("glfw")))
+
+
+def hidden(library: str) -> dict[str, str]:
+    return {"MUJOCO_GL": library, "DISPLAY": "", "WAYLAND_DISPLAY": ""}
 
 
 @pytest.mark.parametrize(

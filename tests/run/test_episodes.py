@@ -76,6 +76,20 @@ def test_metrics_are_those_of_the_recorded_flights(pilot: Act) -> None:
             assert (trace.readings["speed (m/s)"][-50:] < 0.3).all()
 
 
+def test_a_watch_sees_every_step_that_counts_and_chosen_rows_become_traces(pilot: Act) -> None:
+    seen: list[Tensor] = []
+    flown = run_episodes(
+        environment_of(8),
+        pilot,
+        traced=6,
+        choose=lambda flown: [int(flown.steps[:6].argmax()), 7],
+        watch=lambda transition, running: seen.append(running & transition.valid),
+    )
+    assert torch.stack(seen).sum(0).tolist() == flown.steps.tolist()
+    (trace,) = flown.traces  # the last was not among those that were traced
+    assert trace.episode == flown.steps[:6].argmax() and len(trace.position) == flown.steps[:6].max() + 1
+
+
 def test_a_broken_world_ends_its_episode_alone(pilot: Act) -> None:
     environment = environment_of(8)
     usual = run_episodes(environment, pilot, traced=8)

@@ -53,6 +53,13 @@ def metrics_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "evaluation" / "metrics.json").read_text())
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the plots, which take longer than the flights."""
+    for name in ("trajectories", "learning_curves"):
+        monkeypatch.setattr(evaluation, name, lambda *_: None)
+
+
 def run_it(runs: Path, *overrides: str) -> None:
     """What `python evaluate.py` does."""
     evaluation.run(compose_evaluation(f"runs={runs}", "video=false", *overrides))
@@ -118,7 +125,7 @@ def test_more_episodes_than_fly_at_once(config: RunConfig, bundle: Bundle, monke
     assert in_parts.scenes == together.scenes
 
 
-def test_splits_and_randomization_differ(finished: Path, runs: Path) -> None:
+def test_splits_and_randomization_differ(finished: Path, runs: Path, undrawn: None) -> None:
     """`randomization=…` chooses a group; without it, what was trained counts."""
     seen = {}
     for overrides in (
@@ -138,7 +145,7 @@ def test_splits_and_randomization_differ(finished: Path, runs: Path) -> None:
     assert metrics_of(finished)["metrics"]["top_speed"]["mean"] == seen[()]  # trained with nominal
 
 
-def test_a_bundle_alone_is_enough(finished: Path, runs: Path, tmp_path: Path) -> None:
+def test_a_bundle_alone_is_enough(finished: Path, runs: Path, tmp_path: Path, undrawn: None) -> None:
     carried = tmp_path / "carried.onnx"
     carried.write_bytes((finished / "policy.onnx").read_bytes())
     latest = (runs / "latest").resolve()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from robo_ppo.config import parse_config
 from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
 from tests.run.training import configure
@@ -56,9 +57,35 @@ def test_the_configuration_survives_and_versions_are_noted(tmp_path: Path) -> No
 def test_a_portable_configuration_holds_no_paths_of_this_machine(tmp_path: Path) -> None:
     text = folders.portable(configure(f"runs={tmp_path}"))
     assert str(tmp_path) not in text
-    assert folders.parse_config(text, "it").runs == "runs"
+    assert parse_config(text, "it").runs == "runs"
 
 
 def test_a_configuration_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot write into .*nowhere: No such file or directory"):
         folders.save_config(configure(), tmp_path / "nowhere")
+
+
+DOLLARS = ("${oc.env:SECRET}", '"\\x24{oc.env:SECRET}"', '"$\\u007boc.env:SECRET}"', '"$\\\n  {oc.env:SECRET}"')
+
+
+@pytest.mark.parametrize("written", DOLLARS)
+def test_a_stored_configuration_reads_nothing_of_the_machine(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "of this person")
+    text = "".join(line + "\n" for line in folders.portable(configure()).splitlines() if not line.startswith("runs:"))
+    with pytest.raises(UserError, match="interpolation") as refused:
+        parse_config(f"{text}runs: {written}\n", "a stranger's bundle")
+    assert "of this person" not in str(refused.value)
+
+
+def test_a_stored_configuration_cannot_fill_the_memory() -> None:
+    bomb = "a: &a [1, 1, 1, 1]\n" + "".join(
+        f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=False)
+    )
+    for text, said in (
+        (bomb, "by a name"),
+        ("a: " + "[" * 9000, "nested"),
+        ("a: &a [*a]", "by a name"),
+        ("a: 1\n" * 10**7, "characters"),
+    ):
+        with pytest.raises(UserError, match=said):
+            parse_config(text, "a stranger's bundle")

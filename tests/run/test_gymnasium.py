@@ -1,12 +1,13 @@
 """`task=gymnasium` from the command line: trained, exported, measured, filmed, reported, resumed."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from robo_ppo.run import folder as folders
+from robo_ppo.config import parse_config
 from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo_onboard.verify import verify
 from tests.run.decoding import decode
@@ -63,7 +64,7 @@ def test_the_exported_policy_takes_the_observation_and_gives_actions(finished: P
     assert [(port.name, port.lower, port.upper) for port in contract.outputs] == [("action_0", (-3.0,), (3.0,))]
     assert (contract.robot, contract.control_period) == ("InvertedPendulum-v5", pytest.approx(0.04))
     assert verify(finished / "policy.onnx").passed
-    assert folders.parse_config(contract.training.config, "it").env_id == "InvertedPendulum-v5"
+    assert parse_config(contract.training.config, "it").env_id == "InvertedPendulum-v5"
 
 
 def test_the_film_shows_the_environment(finished: Path) -> None:
@@ -87,29 +88,27 @@ def test_it_resumes_with_new_episodes_and_refuses_another_configuration(finished
     assert [row["step"] for row in rows(finished)] == sorted({row["step"] for row in rows(finished)})
 
 
-def test_a_policy_of_another_environment_is_no_start(finished: Path) -> None:
+def test_a_policy_of_another_environment_is_no_start(finished: Path, train: Callable[..., None]) -> None:
     """Sizes alone would not tell: InvertedPendulum and another registration of it have the same."""
-    cwd = finished.parents[1]
     other = "gymnasium.envs.mujoco:InvertedPendulum-v5"
-    done = run(command(*TINY, f"env_id={other}", f"init={finished.resolve()}", "evaluation.episodes=0"), cwd)
-    assert done.returncode == 2
-    assert "was trained with env_id=InvertedPendulum-v5, this run has gymnasium.envs.mujoco:Inv" in done.stderr
+    said = "was trained with env_id=InvertedPendulum-v5, this run has gymnasium.envs.mujoco:Inv"
+    train(*TINY, f"env_id={other}", f"init={finished.resolve()}", "evaluation.episodes=0", said=said)
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "error: task=gymnasium needs the name of an environment: env_id=HalfCheetah-v5\n"),
-        (["env_id=CartPole-v1"], "error: CartPole-v1 has the actions Discrete(2); a Gaussian policy needs a Box"),
+        (["task=gymnasium"], "error: task=gymnasium needs the name of an environment: env_id=HalfCheetah-v5\n"),
+        (
+            ["task=gymnasium", "env_id=CartPole-v1", "ranks=1"],
+            "error: CartPole-v1 has the actions Discrete(2); a Gaussian policy needs a Box",
+        ),
+        (
+            ["task=uav_nav", "env_id=Hopper-v5"],
+            "error: env_id=Hopper-v5 is for task=gymnasium and task=isaac_lab; uav_nav takes none\n",
+        ),
     ],
 )
-def test_mistakes_are_told(tmp_path: Path, arguments: list[str], said: str) -> None:
-    done = run(command("task=gymnasium", *arguments), tmp_path)
-    assert (done.returncode, done.stderr[: len(said)]) == (2, said)
+def test_mistakes_are_told(train: Callable[..., None], tmp_path: Path, arguments: list[str], said: str) -> None:
+    train(*arguments, said=said)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_task_of_ours_takes_no_env_id(tmp_path: Path) -> None:
-    done = run(command("task=uav_nav", "env_id=Hopper-v5"), tmp_path)
-    said = "error: env_id=Hopper-v5 is for task=gymnasium and task=isaac_lab; uav_nav takes none\n"
-    assert (done.returncode, done.stderr) == (2, said)

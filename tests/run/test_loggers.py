@@ -23,7 +23,7 @@ from mlflow.entities import Run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record  # pyright: ignore[reportAttributeAccessIssue]
 
-from robo_ppo.config import LoggerConfig
+from robo_ppo.config import LoggerConfig, parse_config
 from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
 from robo_ppo.run.loggers import check
@@ -312,4 +312,4 @@ def test_a_wrong_logger_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_the_exported_policy_says_nothing_of_accounts() -> None:
     text = folders.portable(configure("logger=wandb", "logger.entity=somebody"))
     assert "somebody" not in text
-    assert folders.parse_config(text, "a bundle").logger == LoggerConfig()
+    assert parse_config(text, "a bundle").logger == LoggerConfig()

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from robo_ppo import command_line
 from robo_ppo.config import RunConfig
 from robo_ppo.env import backends
 from robo_ppo.errors import UserError
-from robo_ppo.run import command_line, memory
+from robo_ppo.run import memory
 from robo_ppo.run import train as training
 from robo_ppo.run.compose import compose
 from robo_ppo.run.memory import Card, Memory, explained, fitting, is_out_of_memory

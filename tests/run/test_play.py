@@ -4,11 +4,13 @@ import dataclasses
 import os
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from robo_ppo import command_line
 from robo_ppo.config import RandomizationConfig
 from robo_ppo.errors import UserError
 from robo_ppo.run import checkpoint, play
@@ -158,9 +160,8 @@ def test_ctrl_c_ends_it_with_0(finished: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_mistake_ends_with_2(tmp_path: Path) -> None:
-    done = run(command("agent=foo", script="play.py"), tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: agent=foo: known: policy, random, zero\n")
+def test_a_mistake_ends_with_2(train: Callable[..., None]) -> None:
+    train("agent=foo", said="error: agent=foo: known: policy, random, zero\n", entry=command_line.play)
 
 
 def test_help_says_what_can_be_done(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-import sys
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from robo_ppo.run import checkpoint
 from robo_ppo.run import folder as folders
-from robo_ppo.run.train import train
+from robo_ppo.run.train import train as go_on
 from tests.run.training import (
-    ALONE,
     ITERATIONS,
     LONG,
     STEPS,
@@ -24,7 +23,6 @@ from tests.run.training import (
     differing,
     final_state,
     rows,
-    run,
     start,
     wait_for_rows,
 )
@@ -43,41 +41,23 @@ def check_equal(whole: Path, resumed: Path) -> None:
         assert {n: v for n, v in row.items() if n not in SPEED} == {n: v for n, v in expected.items() if n not in SPEED}
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_killed_and_resumed_equals_unbroken(unbroken: Callable[[int], Path], tmp_path: Path, ranks: int) -> None:
-    runs = tmp_path / "runs"
-    process = start(command(*LONG, f"ranks={ranks}", f"runs={runs}"), tmp_path)
-    folder = wait_for_rows(process, runs, 10)
+def kill(process: subprocess.Popen[str], folder: Path, ranks: int) -> None:
+    """End a training as the system does when memory runs out; its ranks end too."""
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) == ranks - 1
     process.kill()
     process.communicate()
-    assert 10 <= len(rows(folder)) < ITERATIONS, "it was killed too late to show anything"
+    assert len(rows(folder)) < ITERATIONS, "it was killed too late to show anything"
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive, "a rank stayed behind"
 
-    if ranks == 1:
-        resumed = run([sys.executable, "-c", ALONE, "resume=latest", f"runs={runs}"], tmp_path)
-        assert resumed.returncode == 0, resumed.stderr
-        assert f"resuming {folder}" in resumed.stdout
-    else:
-        train(folders.load_config(folder), folder)
-    check_equal(unbroken(ranks), folder)
 
-
-@pytest.mark.parametrize(
-    ("told", "ranks", "code"), [(signal.SIGTERM, 1, 143), pytest.param(signal.SIGINT, 2, 130, marks=pytest.mark.slow)]
-)
-def test_told_to_stop_it_leaves_a_checkpoint_and_says_how_to_go_on(
-    unbroken: Callable[[int], Path], tmp_path: Path, told: signal.Signals, ranks: int, code: int
-) -> None:
-    runs = tmp_path / "runs"
-    process = start(command(*LONG, f"ranks={ranks}", "checkpoint_every=1_000_000", f"runs={runs}"), tmp_path)
-    folder = wait_for_rows(process, runs, 5)
+def tell_to_stop(process: subprocess.Popen[str], folder: Path, told: signal.Signals) -> None:
+    """As a terminal and a manager do: to all of its processes."""
     for member in [process.pid, *(c.pid for c in psutil.Process(process.pid).children())]:
-        os.kill(member, told)  # as a terminal and a manager do: to all of them
+        os.kill(member, told)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == code, err
+    assert process.returncode == 128 + told, err
     assert "Traceback" not in err
     assert "stopping after this iteration, then writing a checkpoint" in err
     assert out.splitlines()[-1].startswith(f"stopped by {told.name} after ")
@@ -86,17 +66,50 @@ def test_told_to_stop_it_leaves_a_checkpoint_and_says_how_to_go_on(
     assert stopped < TOTAL
     assert checkpoint.newest(folder).name == f"step_{int(stopped):012d}.pt"
 
-    train(folders.load_config(folder), folder)
-    check_equal(unbroken(ranks), folder)
+
+def test_told_to_stop_resumed_killed_and_resumed_equals_unbroken(
+    unbroken: Callable[[int], Path], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    process = start(command(*LONG, "ranks=1", "checkpoint_every=1280", f"runs={runs}"), tmp_path)
+    folder = wait_for_rows(process, runs, 2)
+    tell_to_stop(process, folder, signal.SIGTERM)
+
+    process = start(command("resume=latest", f"runs={runs}"), tmp_path)
+    wait_for_rows(process, runs, 10)
+    kill(process, folder, ranks=1)
+
+    go_on(folders.load_config(folder), folder)
+    check_equal(unbroken(1), folder)
 
 
-def test_a_damaged_checkpoint_is_not_resumed(unbroken: Callable[[int], Path], tmp_path: Path) -> None:
+def test_killed_and_resumed_equals_unbroken_with_two_ranks(unbroken: Callable[[int], Path], tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    process = start(command(*LONG, "ranks=2", f"runs={runs}"), tmp_path)
+    folder = wait_for_rows(process, runs, 10)
+    kill(process, folder, ranks=2)
+    go_on(folders.load_config(folder), folder)
+    check_equal(unbroken(2), folder)
+
+
+@pytest.mark.slow
+def test_two_ranks_told_to_stop_and_resumed_equal_unbroken(unbroken: Callable[[int], Path], tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    process = start(command(*LONG, "ranks=2", "checkpoint_every=1_000_000", f"runs={runs}"), tmp_path)
+    folder = wait_for_rows(process, runs, 5)
+    tell_to_stop(process, folder, signal.SIGINT)
+    go_on(folders.load_config(folder), folder)
+    check_equal(unbroken(2), folder)
+
+
+def test_a_damaged_checkpoint_is_not_resumed(
+    unbroken: Callable[[int], Path], train: Callable[..., None], tmp_path: Path
+) -> None:
     folder = shutil.copytree(unbroken(1), tmp_path / "run")
     newest = checkpoint.newest(folder)
     newest.write_bytes(newest.read_bytes()[:-100])
-    done = run(command(f"resume={folder}"), tmp_path)
-    assert done.returncode == 2
-    assert done.stderr == (
+    said = (
         f"error: {newest} cannot be read: it is damaged or not a checkpoint; "
         f"without it, {checkpoint.numbered(folder)[-2].name} would be the newest\n"
     )
+    train(f"resume={folder}", said=said)

@@ -144,3 +144,21 @@ def test_the_curriculum_rises_with_success(tmp_path: Path) -> None:
     assert levels == sorted(levels)
     assert levels[-1] == 1.0
     assert pytest.approx(0.5) in levels
+
+
+def test_a_training_that_pauses_is_validated_there_and_goes_on_as_if_it_had_not(run: Path, tmp_path: Path) -> None:
+    config = configure()
+    folders.save_config(config, tmp_path)
+    paused = train(config, tmp_path, pause_at=600)
+    assert (paused.stopped_by, paused.steps) == ("pause", 768)  # whole iterations
+    assert "validation/success" in rows(tmp_path)[-1]
+    ended = train(config, tmp_path)
+    assert (ended.stopped_by, ended.steps) == ("end", 2048)
+    assert not differing(weights(run), weights(tmp_path))
+
+
+def test_all_ranks_pause_together(tmp_path: Path) -> None:
+    config = configure("ranks=2", "validation.episodes=8")
+    folders.save_config(config, tmp_path)
+    assert train(config, tmp_path, pause_at=256).stopped_by == "pause"
+    assert train(config, tmp_path, pause_at=512).steps == 512

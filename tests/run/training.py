@@ -45,7 +45,7 @@ LONG = (*TINY, f"total_steps={TOTAL}", "validation.every=4096")  # long enough t
 # train.py without what follows a training, which has tests of its own.
 ALONE = (
     "from robo_ppo.run import main_job; main_job.finish = lambda *_: None; "
-    "from robo_ppo.run.command_line import train; train()"
+    "from robo_ppo.command_line import train; train()"
 )
 
 
@@ -130,3 +130,11 @@ def wait_for_rows(process: subprocess.Popen[str], runs: Path, count: int) -> Pat
             return folder.resolve()
         time.sleep(0.02)
     raise AssertionError("it does not come on")
+
+
+def check_refusal(code: object, stderr: str, said: str) -> None:
+    """A person's mistake: exit code 2, and one message that says this."""
+    assert code == 2
+    assert stderr.startswith("error: ")
+    assert stderr.count("\n") == 1, "one message, without a stack trace"
+    assert said in stderr

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from robo_ppo import command_line
 from robo_ppo.errors import UserError
-from robo_ppo.run import command_line
 from robo_ppo.sim.device import open_device
 
 # What torch raises and warns of, word for word.

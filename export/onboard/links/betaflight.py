@@ -36,6 +36,7 @@ from typing import Callable, Sequence
 
 from ..contract import Contract
 from ..errors import UserError
+from ..safety.fallback import GRAVITY, SINKING
 from ..vehicle import Order, Setpoint, Status
 from .betaflight_switches import ARM, FAILSAFE_MODE, HIGH, LOW, MIDDLE, NAMES, find_switches
 from .link import Link
@@ -55,7 +56,6 @@ _RX_MSP_FEATURE, _ACTUAL_RATES, _AUTO_LAND, _HOLD = 1 << 14, 3, 0, 1
 _ARM_SWITCH = 1 << 28  # among the reasons not to arm
 _ASK_STATUS, _ASK_BATTERY = 0.04, 1.0  # s between questions
 _EMPTY_CELL, _FULL_CELL = 3.3, 4.2  # V
-_SINKING = 0.93  # of the weight
 _LOSS_AFTER = 2  # tenths of a second without a command; from 3 on, the throttle is cut before the failsafe acts
 
 
@@ -227,7 +227,7 @@ class BetaflightLink(Link):
             raise UserError(
                 "betaflight's failsafe has to know a thrust on which the vehicle sinks: link.landing_thrust=N"
             )
-        return self._landing_thrust if self._landing_thrust is not None else _SINKING * 9.81 * float(mass or 0.0)
+        return self._landing_thrust if self._landing_thrust is not None else SINKING * GRAVITY * float(mass or 0.0)
 
     def _full_rates(self, contract: Contract, tuning: bytes, deadband: bytes) -> dict[int, float]:
         """Body rate (rad/s) at full stick about each axis."""

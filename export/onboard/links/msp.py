@@ -128,11 +128,14 @@ class Outbox:
 
     def write(self, message: bytes) -> None:
         """Send this message, if it goes at once."""
-        if self._rest:
-            self._rest = self._rest[self._put(self._rest) :]
-        if not self._rest:
-            sent = self._put(message)
-            self._rest = message[sent:] if sent else b""
+        try:
+            if self._rest:
+                self._rest = self._rest[self._put(self._rest) :]
+            if not self._rest:
+                sent = self._put(message)
+                self._rest = message[sent:] if sent else b""
+        except OSError as error:
+            raise LostConnection(str(error)) from error
 
 
 class TcpWire:
@@ -149,10 +152,7 @@ class TcpWire:
 
     def write(self, data: bytes) -> None:
         """Send at once."""
-        try:
-            self._outbox.write(data)
-        except OSError as error:
-            raise LostConnection(str(error)) from error
+        self._outbox.write(data)
 
     def read(self) -> bytes:
         """What has arrived."""
@@ -193,10 +193,7 @@ class SerialWire:
 
     def write(self, data: bytes) -> None:
         """Send at once."""
-        try:
-            self._outbox.write(data)
-        except OSError as error:
-            raise LostConnection(str(error)) from error
+        self._outbox.write(data)
 
     def read(self) -> bytes:
         """What has arrived."""

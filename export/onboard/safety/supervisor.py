@@ -178,8 +178,8 @@ class Supervisor:
         climbing = 0.0 if velocity is None else abs(velocity[2])
         is_low = position is not None and position[2] <= self.limits.touchdown_height_m
         is_still = velocity is not None and climbing < STILL and self._trim <= -MOST_TRIM
-        self._low_since = (self._low_since if self._low_since is not None else now) if is_low else None
-        self._still_since = (self._still_since if self._still_since is not None else now) if is_still else None
+        self._low_since = _since(self._low_since, now, is_low)
+        self._still_since = _since(self._still_since, now, is_still)
         if position is not None:
             self._located = now
             if self._envelope.outside(self._body) is None:
@@ -340,6 +340,13 @@ class Supervisor:
     def _for(self, now: float) -> float:
         """How long (s) this state has lasted."""
         return 0.0 if self._entered is None else now - self._entered
+
+
+def _since(before: float | None, now: float, holds: bool) -> float | None:
+    """Since when (s) something holds without a break; None while it does not."""
+    if not holds:
+        return None
+    return now if before is None else before
 
 
 def _wrong(port: Port, value: float) -> Fault | None:

@@ -14,7 +14,7 @@ ends it.
 import json
 import select
 import sys
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +25,19 @@ from robo_ppo.export.vehicles.betaflight import firmware
 from robo_ppo.export.vehicles.betaflight.process import Firmware
 from robo_ppo.export.vehicles.betaflight.settings import COMMAND_LINE, thrust_map
 from robo_ppo.export.vehicles.betaflight.vehicle import Vehicle, real_time, task_of
+from robo_ppo.export.vehicles.settings import parse_settings
 from robo_ppo_onboard.bundle import read_bundle
 from robo_ppo_onboard.sources.mocap import PORT, MocapSender
 
-_DEFAULTS = {"bundle": "", "episode": "0", "randomization": "", "port": str(PORT)}
+
+@dataclass(frozen=True)
+class Settings:
+    """What may follow `fly`."""
+
+    bundle: str = ""
+    episode: int = 0
+    randomization: str = ""  # none; empty: as the policy was trained
+    port: int = PORT  # that the measurements are sent to
 
 
 def main(arguments: list[str]) -> None:
@@ -37,25 +46,25 @@ def main(arguments: list[str]) -> None:
     if what == "build":
         print(firmware.build())
     elif what == "fly":
-        fly(_settings(rest))
+        fly(parse_settings(Settings, rest))
     else:
         raise UserError(f"'{what}': {did_you_mean(what, ('build', 'fly'))}")
 
 
-def fly(settings: Mapping[str, str]) -> None:
+def fly(settings: Settings) -> None:
     """Be the vehicle until told to quit, or until nobody is there to tell."""
     torch.set_num_threads(1)  # operations on one row take longer to share than to do
-    if not settings["bundle"]:
+    if not settings.bundle:
         raise UserError("say whose task it is: bundle=<policy.onnx>")
-    config = task_of(read_bundle(Path(settings["bundle"])), settings["randomization"] or None)
+    config = task_of(read_bundle(Path(settings.bundle)), settings.randomization or None)
     with Firmware(COMMAND_LINE) as running:
-        vehicle = Vehicle(config, running, MocapSender(port=_number(settings, "port")))
+        vehicle = Vehicle(config, running, MocapSender(port=settings.port))
         real_time()
         throttle, measures = thrust_map(vehicle.loop.most), ",".join(vehicle.environment.measured)
         words = f"link=betaflight link.throttle={','.join(f'{value:.4g}' for value in throttle)} "
-        words += f"source=mocap source.mocap.port={_number(settings, 'port')} source.mocap.measures={measures}"
+        words += f"source=mocap source.mocap.port={settings.port} source.mocap.measures={measures}"
         _say(event="ready", words=words, throttle=throttle, measures=measures)
-        _say(event="stands", start=vehicle.stand(_number(settings, "episode")), **_facts(vehicle))
+        _say(event="stands", start=vehicle.stand(settings.episode), **_facts(vehicle))
         while True:
             known, stood = vehicle.outcome, vehicle.loop.stands
             vehicle.advance()
@@ -109,22 +118,6 @@ def _orders() -> list[list[str]]:
 
 def _say(**facts: object) -> None:
     print(json.dumps(facts), flush=True)
-
-
-def _settings(words: list[str]) -> dict[str, str]:
-    settings = dict(_DEFAULTS)
-    for word in words:
-        name, _, value = word.partition("=")
-        if name not in settings or not value:
-            raise UserError(f"'{word}': {did_you_mean(name, settings)}, as episode=3")
-        settings[name] = value
-    return settings
-
-
-def _number(settings: Mapping[str, str], name: str) -> int:
-    if not settings[name].isdigit():
-        raise UserError(f"{name}={settings[name]} must be a whole number")
-    return int(settings[name])
 
 
 if __name__ == "__main__":

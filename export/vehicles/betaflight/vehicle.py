@@ -17,10 +17,9 @@ import os
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from robo_ppo.config import RunConfig, SimConfig
+from robo_ppo.config import RunConfig, SimConfig, parse_config
 from robo_ppo.env.build import build
 from robo_ppo.env.scenes import Split
 from robo_ppo.errors import UserError
@@ -37,10 +36,7 @@ _TIMEOUT = "timeout"
 
 def task_of(bundle: Bundle, randomization: str | None = None) -> RunConfig:
     """The task that a policy was trained in, of a vehicle whose motors are driven; randomization=`none` for none."""
-    config = OmegaConf.to_object(
-        OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.create(bundle.contract.training.config))
-    )
-    assert isinstance(config, RunConfig)
+    config = parse_config(bundle.contract.training.config, "the bundle")
     config.robot.action = "motors"
     config.task.timestep, config.task.decimation = TIMESTEP, MEASURED_EVERY
     config.task.action_delay = [0.0, 0.0]

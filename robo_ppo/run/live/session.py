@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from robo_ppo.config import RunConfig
-from robo_ppo.env.build import LAST_ACTION, build, make_task, signal_table
+from robo_ppo.env.build import LAST_ACTION, build, make_reward, make_task, signal_table
 from robo_ppo.env.environment import Environment
 from robo_ppo.env.randomization import Randomization
-from robo_ppo.env.rewards import Reward
 from robo_ppo.env.scenes import Split
 from robo_ppo.env.shapes import Shape
 from robo_ppo.env.signals import SignalTable
@@ -191,7 +190,7 @@ def _table(config: RunConfig) -> SignalTable:
     """All signals of the configured task, before an environment is built that computes them."""
     task = make_task(config)
     randomization = Randomization(config.randomization, task.robot.parameters())
-    return signal_table(task, randomization, Reward(config.reward, task.terms(), torch.device("cpu")))[0]
+    return signal_table(task, randomization, make_reward(config, task, torch.device("cpu")))[0]
 
 
 def _computable(table: SignalTable) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ class Job:
     paths: tuple[str, ...]  # where Python imports from
     environment: Mapping[str, str]  # variables it needs besides those of the machine
     shown: bool  # print to the terminal instead of output.log
+    pause_at: int | None = None  # environment steps to train up to for now; None: all, then export and evaluate
 
     @property
     def stop(self) -> Path:
@@ -69,7 +70,9 @@ def _ended(job: Job, code: int) -> Record:
     record = read(job.folder)
     if code == BUSY:
         return replace(record, state="failed", error="another process trains in its folder")
-    if record.state in ("waiting", "running"):  # it has not come as far as to say anything
+    if record.state in ("waiting", "running") or (
+        code and record.state == "paused"
+    ):  # it has not come as far as to say anything
         if job.stop.exists():
             return replace(record, state="stopped")
         where = "" if job.shown else f"; see {job.folder / OUTPUT}"
@@ -78,13 +81,17 @@ def _ended(job: Job, code: int) -> Record:
     return record
 
 
+def _until(job: Job) -> list[str]:
+    return [] if job.pause_at is None else [str(job.pause_at)]
+
+
 def _train(job: Job) -> int:
     """One process for the trial, to its end; returns its exit code, negative for a signal."""
     environment = {"OMP_NUM_THREADS": str(job.cores), **os.environ, **job.environment}
     environment |= {"ROBO_PPO_CORES": str(job.cores), "PYTHONPATH": os.pathsep.join(job.paths)}
     with open(os.devnull if job.shown else job.folder / OUTPUT, "a") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "robo_ppo.run.sweep.trial", str(job.folder)],
+            [sys.executable, "-m", "robo_ppo.run.sweep.trial", str(job.folder), *_until(job)],
             cwd=job.here if job.here.is_dir() else None,
             env=environment,
             stdin=subprocess.PIPE,

@@ -6,13 +6,10 @@ A launcher of ours is a subclass that knows with how many cores a trial trains (
 import importlib
 import os
 import shlex
-import signal
 import sys
 from abc import abstractmethod
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
@@ -21,16 +18,17 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from typing_extensions import override
 
-from robo_ppo.config import RunConfig
+from robo_ppo.config import RunConfig, typed
 from robo_ppo.errors import UserError, why_not_imported
 from robo_ppo.run import folder as folders
 from robo_ppo.run.output import program
 from robo_ppo.run.resolve import MOST_RANKS
 from robo_ppo.run.sweep import table
-from robo_ppo.run.sweep.attempt import STOP, Job
+from robo_ppo.run.sweep.attempt import Job
 from robo_ppo.run.sweep.naming import trial_name
 from robo_ppo.run.sweep.prepare import prepare, refuse_another
 from robo_ppo.run.sweep.record import Record, read
+from robo_ppo.run.sweep.stopping import Told, stoppable
 from robo_ppo.run.sweep.table import Trial
 
 # What a trial finds in its environment as it stands here, wherever it trains.
@@ -45,7 +43,7 @@ class TrialLauncher(Launcher):
 
     def __init__(self) -> None:
         self.trials: list[Trial] = []  # of all batches
-        self._stopped_by: str | None = None
+        self._told = Told()
 
     @override
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -93,15 +91,13 @@ class TrialLauncher(Launcher):
         self.trials += trials
         jobs = {job.folder: job for job in map(self._job, trials, configs) if job is not None}  # two may be the same
         print(f"{os.path.relpath(self.folder)}: {len(jobs)} of {len(batch)} trials to train", flush=True)
-        (self.folder / STOP).unlink(missing_ok=True)
-        with self._listening():
+        with stoppable([self.folder], self._told):
             self._save()
             for job, record in self.train(list(jobs.values())):
                 self._note(job.folder, record, [trial for trial in trials if trial.folder == job.folder])
-        (self.folder / STOP).unlink(missing_ok=True)
-        if self._stopped_by is not None:
+        if self._told.by is not None:
             print(f"\n{table.text(self.trials)}\ngo on with: {self._again()}")
-            sys.exit(130 if self._stopped_by == "SIGINT" else 143)
+            sys.exit(self._told.exit_code)
         return trials
 
     def report(self) -> None:
@@ -116,11 +112,6 @@ class TrialLauncher(Launcher):
             raise UserError(f"{count}:{reasons}\ntry them again with: {self._again()}")
 
     @property
-    def is_stopped(self) -> bool:
-        """Whether a signal has told the sweep to stop."""
-        return self._stopped_by is not None
-
-    @property
     def folder(self) -> Path:
         """The folder of the sweep."""
         return Path(str(self._config.hydra.sweep.dir)).absolute()
@@ -129,7 +120,7 @@ class TrialLauncher(Launcher):
         composed = OmegaConf.to_container(self._loader.load_sweep_config(self._config, list(overrides)))
         assert isinstance(composed, dict)
         del composed["hydra"]
-        config = folders.typed(OmegaConf.create(composed), RunConfig)
+        config = typed(OmegaConf.create(composed), RunConfig)
         if config.resume is not None:
             raise UserError(
                 "a sweep resumes no single run; to go on with a sweep, give its command again with "
@@ -163,9 +154,14 @@ class TrialLauncher(Launcher):
         trial.record = read(trial.folder)
         if trial.record.state == "finished":
             return None
+        return self.job(trial.folder, cores)
+
+    def job(self, folder: Path, cores: int, *, pause_at: int | None = None) -> Job:
+        """A trial whose folder is prepared, as this process would train it."""
         paths = tuple(path or os.getcwd() for path in sys.path)
         passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        return Job(trial.folder, cores, self.retries, Path.cwd(), paths, passed_on, self.shows_trials)
+        shown = self.shows_trials and pause_at is None
+        return Job(folder, cores, self.retries, Path.cwd(), paths, passed_on, shown, pause_at)
 
     def _note(self, folder: Path, record: Record, trials: Sequence[Trial]) -> None:
         """Keep how a trial has ended, and say so."""
@@ -195,24 +191,6 @@ class TrialLauncher(Launcher):
         """The command that does what is not finished."""
         arguments = [text for text in sys.argv[1:] if not text.startswith("hydra.sweep.dir=")]
         return f"{program('train')} {shlex.join([*arguments, f'hydra.sweep.dir={os.path.relpath(self.folder)}'])}"
-
-    @contextmanager
-    def _listening(self) -> Generator[None]:
-        """Until its end, SIGINT and SIGTERM stop the trials, each with a checkpoint; a second one ends all at once."""
-
-        def hear(number: int, _frame: FrameType | None) -> None:
-            if self._stopped_by is not None:
-                raise KeyboardInterrupt
-            self._stopped_by = signal.Signals(number).name
-            os.write(2, b"\nstopping: every trial writes a checkpoint\n")
-            (self.folder / STOP).touch()
-
-        before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def need(module: str, extra: str, choice: str) -> None:

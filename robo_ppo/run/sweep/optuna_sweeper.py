@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from typing_extensions import override
 
 from robo_ppo.errors import UserError, did_you_mean
-from robo_ppo.run.sweep.launcher import TrialLauncher, need
+from robo_ppo.run.sweep.launcher import TrialLauncher
 from robo_ppo.run.sweep.settings import PLUGINS, OptunaSettings
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ class OptunaSweeper(Sweeper):
 
     @override
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        need("optuna", "sweep", "hydra/sweeper=optuna")
         _refuse_out_of_range(self.settings)
         self.hydra_context, self.config = hydra_context, config  # for the check of every batch
         self._folder, self._loader = Path(str(config.hydra.sweep.dir)), hydra_context.config_loader

@@ -21,7 +21,7 @@ def refuse_another(config: RunConfig, folder: Path) -> None:
     pairs = _pairs(dataclasses.asdict(stored), _filled_in_as(stored, config))
     differing = [key for key, before, now in pairs if before != now]
     if differing:
-        raise UserError(f"{folder} was made with another {differing[0]}; take a new folder for the sweep")
+        raise UserError(f"{folder} was made with another {differing[0]}; take a new folder")
 
 
 def prepare(config: RunConfig, folder: Path, cores: int) -> None:

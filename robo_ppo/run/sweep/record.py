@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from robo_ppo.errors import UserError
+
 NAME = "trial.json"
 
-State = Literal["waiting", "running", "finished", "failed", "stopped", "lost"]
-"""`failed`: by a mistake or a fault, so that trying again does not help; `lost`: killed too often."""
+State = Literal["waiting", "running", "paused", "finished", "failed", "stopped", "lost"]
+"""`paused`: trained as far as it should for now; `failed`: by a mistake or a fault, so that trying again does not help;
+`lost`: killed too often."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,14 @@ class Record:
 
 
 def read(folder: Path) -> Record:
-    """The record in a trial's folder; of a trial that waits where there is none."""
+    """The record in a trial's folder; of a trial that waits where there is none, a `UserError` for a damaged one."""
+    path = folder / NAME
     try:
-        return Record(**json.loads((folder / NAME).read_text()))
+        return Record(**json.loads(path.read_text()))
     except FileNotFoundError:
         return Record()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error
 
 
 def write(folder: Path, record: Record) -> None:

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -51,16 +52,15 @@ class SubmititLauncher(TrialLauncher):
 
         if not jobs:
             return
-        executor = submitit.AutoExecutor(self.folder / "submitit", cluster=self.settings.cluster)
+        executor = submitit.AutoExecutor(_logs(jobs[0]), cluster=self.settings.cluster)
         executor.update_parameters(**self.parameters(max(job.cores for job in jobs)))
         waiting = dict(zip(executor.map_array(QueuedTrial(), jobs), jobs, strict=True))
         while waiting:
             for queued in [one for one in waiting if one.done()]:
                 job = waiting.pop(queued)
                 yield job, self._result(queued, job)
-            if self.is_stopped:
-                for queued in [one for one in waiting if one.state == "PENDING"]:  # it would not see the file for hours
-                    queued.cancel(check=False)
+            for queued in [one for one, job in waiting.items() if job.stop.exists() and one.state == "PENDING"]:
+                queued.cancel(check=False)  # it would not see the file for hours
             time.sleep(_PAUSE if waiting else 0.0)
 
     def parameters(self, cores: int) -> dict[str, Any]:
@@ -89,10 +89,15 @@ class SubmititLauncher(TrialLauncher):
         try:
             return queued.result()
         except (UncompletedJobError, FailedJobError) as error:
-            if self.is_stopped:
+            if job.stop.exists():
                 return replace(read(job.folder), state="stopped")
             lines = str(error).splitlines()
-            return lost(job, f"its job of Slurm was lost ({lines[0]}); see {self.folder / 'submitit'}")
+            return lost(job, f"its job of Slurm was lost ({lines[0]}); see {_logs(job)}")
+
+
+def _logs(job: Job) -> Path:
+    """Where submitit keeps what jobs say."""
+    return job.folder.parent / "submitit"
 
 
 class QueuedTrial:

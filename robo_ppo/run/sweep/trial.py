@@ -1,14 +1,11 @@
-"""One trial of a sweep in a process of its own: `python -m robo_ppo.run.sweep.trial <folder>`.
+"""One trial of a sweep in a process of its own: `python -m robo_ppo.run.sweep.trial <folder> [steps to pause at]`.
 
 Its configuration lies in the folder. If there is a checkpoint too, it goes on from there. Its standard input ends when
 the process that has started it is gone, and then it goes too: whoever tries the trial again is alone in the folder.
 """
 
-import fcntl
-import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -18,6 +15,7 @@ from pathlib import Path
 from robo_ppo.errors import UserError
 from robo_ppo.run import main_job
 from robo_ppo.run.distributed import RankLost
+from robo_ppo.run.lock import Busy, alone_in
 from robo_ppo.run.parent import leave_with_parent
 from robo_ppo.run.sweep.attempt import BUSY, LOST, STOP
 from robo_ppo.run.sweep.record import read, write
@@ -28,6 +26,7 @@ _PATIENCE = 30.0  # s for an earlier process, which nobody needs any more, to be
 def main() -> None:
     """Train, and leave in trial.json how it ended."""
     folder = Path(sys.argv[1])
+    pause_at = int(sys.argv[2]) if len(sys.argv) > 2 else None
     leave_with_parent(LOST)
     # Whatever the launcher inherited: a shell lets what is in the background ignore it, and Ray blocks it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -39,7 +38,7 @@ def main() -> None:
         try:
             if (folder.parent / STOP).exists():
                 raise KeyboardInterrupt
-            result = main_job.go_on(folder)
+            result = main_job.go_on(folder, pause_at)
         except RankLost as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(LOST)
@@ -58,30 +57,20 @@ def main() -> None:
             traceback.print_exc()
             write(folder, replace(record, state="failed", error=f"{type(error).__name__}: {error}"))
             sys.exit(1)
-        record = replace(record, state="finished", score=result.score, value=result.best_validation)
+        state = "paused" if result.stopped_by == "pause" else "finished"
+        record = replace(record, state=state, score=result.score, value=result.best_validation)
         write(folder, replace(record, steps=result.steps, seconds=result.seconds))
 
 
 @contextmanager
 def _alone_in(folder: Path) -> Generator[None]:
-    """Hold the folder's lock; two processes that wrote the same checkpoints would ruin them."""
-    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                print(f"error: another process trains in {folder}", file=sys.stderr)
-                sys.exit(BUSY)
-            time.sleep(0.1)
-        except OSError:  # a file system without locks
-            break
+    """Hold the folder's lock, or end with the exit code that says who holds it."""
     try:
-        yield
-    finally:
-        os.close(lock)
+        with alone_in(folder, patience=_PATIENCE):
+            yield
+    except Busy:
+        print(f"error: another process trains in {folder}", file=sys.stderr)
+        sys.exit(BUSY)
 
 
 if __name__ == "__main__":

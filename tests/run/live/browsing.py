@@ -84,10 +84,11 @@ class Tab:
     def __init__(self, connection: ClientConnection, size: tuple[int, int]) -> None:
         self._connection, self._numbers = connection, itertools.count(1)
         self.errors: list[str] = []  # exceptions that the page did not handle
+        self.requests: list[str] = []  # addresses that it asked for, once watched
+        self.complaints: list[str] = []  # what the browser said of it, once watched: of policies, of missing files
         self._call("Page.enable")
         self._call("Runtime.enable")
-        shape = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
-        self._call("Emulation.setDeviceMetricsOverride", **shape)
+        self.resize(*size)
 
     def close(self) -> None:
         """Close the tab."""
@@ -97,6 +98,16 @@ class Tab:
     def go(self, url: str) -> None:
         """Open a page in this tab."""
         self._call("Page.navigate", url=url)
+
+    def watch(self) -> None:
+        """Note from now on what the page asks for, and what the browser has to say of it."""
+        self._call("Network.enable")
+        self._call("Log.enable")
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the page another size, in pixels."""
+        shape = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._call("Emulation.setDeviceMetricsOverride", **shape)
 
     def evaluate(self, script: str) -> Any:
         """The value of a JavaScript expression in the page."""
@@ -175,6 +186,10 @@ class Tab:
             answer = json.loads(self._connection.recv(timeout=PATIENCE))
             if answer.get("method") == "Runtime.exceptionThrown":
                 self.errors.append(json.dumps(answer["params"]["exceptionDetails"]))
+            elif answer.get("method") == "Network.requestWillBeSent":
+                self.requests.append(answer["params"]["request"]["url"])
+            elif answer.get("method") == "Log.entryAdded":
+                self.complaints.append(answer["params"]["entry"]["text"])
             if answer.get("id") == number:
                 if "error" in answer:
                     raise AssertionError(f"{method}: {answer['error']}")

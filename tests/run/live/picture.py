@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+from robo_ppo.config import parse_config
 from robo_ppo.run import folder as folders
 from robo_ppo.run.evaluate import OnnxPilot
 from robo_ppo.run.live.page import Page
@@ -25,7 +26,7 @@ EPISODE, SECONDS = 0, 1.7  # a flight around columns, and when
 def take(bundle: str, picture: Path) -> None:
     """Fly until the moment, and write the page as a picture."""
     policy = read_bundle(folders.find_bundle(bundle))
-    config = folders.parse_config(policy.contract.training.config, bundle)
+    config = parse_config(policy.contract.training.config, bundle)
     session = Session(config, "test", lambda environment: OnnxPilot(environment, policy))
     player = Player(session)
     player.pause()

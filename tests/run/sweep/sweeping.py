@@ -24,7 +24,7 @@ def sweep(folder: Path, *arguments: str, prelude: str = "") -> subprocess.Popen[
     """Start a sweep of tiny trainings, whose folder is `<folder>/sweep`."""
     (folder / "alone").mkdir(exist_ok=True)
     (folder / "alone/sitecustomize.py").write_text(_ALONE)
-    code = f"{prelude}\nfrom robo_ppo.run.command_line import train; train()"
+    code = f"{prelude}\nfrom robo_ppo.command_line import train; train()"
     own = ["-m", *TINY, f"runs={folder}/runs", f"hydra.sweep.dir={folder}/sweep", *arguments]
     return subprocess.Popen(
         [sys.executable, "-c", code, *own],

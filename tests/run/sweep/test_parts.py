@@ -52,6 +52,10 @@ def test_a_record_is_what_was_written(tmp_path: Path) -> None:
     write(tmp_path, record)
     assert read(tmp_path) == record
     assert [path.name for path in tmp_path.iterdir()] == ["trial.json"]
+    for damaged in ("", "[]", '{"odd": 1}', "[" * 100_000):
+        (tmp_path / "trial.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"trial\.json is damaged"):
+            read(tmp_path)
 
 
 def test_a_table_in_text_and_as_a_file(tmp_path: Path) -> None:

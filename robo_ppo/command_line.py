@@ -1,4 +1,4 @@
-"""The command line: `train.py`, `evaluate.py`, `play.py`, `robo-ppo train|evaluate|play|export|new` where installed.
+"""The command line: `train.py`, `evaluate.py`, `refine.py`, `play.py`; `robo-ppo <command>` where installed.
 
 Hydra composes the configuration from `conf/` and the arguments. A person's mistake ends in one message and exit code 2;
 nothing heavy has been imported by then if the mistake is in the configuration.
@@ -19,33 +19,34 @@ os.environ.setdefault("KMP_BLOCKTIME", "0")
 import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from robo_ppo.config import EvaluateConfig, PlayConfig, RunConfig, register
+from robo_ppo.config import EvaluateConfig, PlayConfig, RefineConfig, RunConfig, register, typed
 from robo_ppo.errors import UserError
-from robo_ppo.run import folder as folders
 from robo_ppo.run import launch, search_path
-from robo_ppo.run.hydra_errors import explain, explain_half_group, explain_yaml
+from robo_ppo.run.hydra_errors import COMPOSING, explain, explain_half_group, explain_yaml
 from robo_ppo.run.output import silence
 from robo_ppo.run.sweep import plugins
 
 _USAGE = (
-    "usage: robo-ppo train|evaluate|play [key=value …]   (robo-ppo train --help lists the keys)\n"
+    "usage: robo-ppo train|evaluate|refine|play [key=value …]   (robo-ppo train --help lists the keys)\n"
     "       robo-ppo export run=latest [format=c]        (robo-ppo export --help says what else)\n"
+    "       robo-ppo library add|list|select             (exported policies with cards: robo-ppo library --help)\n"
     "       robo-ppo new <my_project>                    (write a project with a task of your own)"
 )
 
 
 def main() -> None:
     """`robo-ppo <command> …`."""
-    commands = {"train": train, "evaluate": evaluate, "play": play, "export": export, "new": new}
-    if len(sys.argv) < 2 or sys.argv[1] not in commands:
+    commands = (train, evaluate, refine, play, export, library, new)
+    named = {command.__name__: command for command in commands}
+    if len(sys.argv) < 2 or sys.argv[1] not in named:
         print(_USAGE, file=sys.stderr)
         sys.exit(0 if len(sys.argv) == 2 and sys.argv[1] in ("-h", "--help") else 2)
-    commands[sys.argv.pop(1)]()
+    named[sys.argv.pop(1)]()
 
 
 def train() -> None:
@@ -56,6 +57,12 @@ def train() -> None:
 def evaluate() -> None:
     """`python evaluate.py run=latest`."""
     _run("evaluate", _evaluate)
+
+
+def refine() -> None:
+    """`python refine.py task=uav_nav reward=my_reward.py`."""
+    _or_refuse(_check_refinement)
+    _run("refine", _refine)
 
 
 def play() -> None:
@@ -70,12 +77,24 @@ def export() -> None:
     sys.exit(export_main(sys.argv[1:]))
 
 
+def library() -> None:
+    """`robo-ppo library list`, which is `python -m robo_ppo.library list`."""
+    from robo_ppo.library.command import main as library_main
+
+    sys.exit(library_main(sys.argv[1:]))
+
+
 def new() -> None:
     """`robo-ppo new my_project`."""
     from robo_ppo.run import new_project
 
+    _or_refuse(lambda: new_project.main(sys.argv[1:]))
+
+
+def _or_refuse(job: Callable[[], object]) -> None:
+    """Do it, or end with the message of a mistake."""
     try:
-        new_project.main(sys.argv[1:])
+        job()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -126,7 +145,7 @@ def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
         if not composing:
             raise
         refuse(explain_yaml(error))
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except COMPOSING as error:
         if not composing:
             raise
         refuse(explain(error))
@@ -156,8 +175,21 @@ def _tell(message: str) -> None:
         time.sleep(2.0)
 
 
+def _check_refinement() -> None:
+    """A `UserError` for what cannot be a refinement, before Hydra reads it, and repeats a key in a message."""
+    from robo_ppo.shaping.llm import keys
+
+    keys.refuse_in_arguments(sys.argv[1:])
+    if {"-m", "--multirun"} & set(sys.argv):
+        raise UserError(
+            "a refinement is no job of a sweep; its candidates train side by side with hydra/launcher=joblib"
+        )
+    if launch.find() is not None:
+        raise UserError("torchrun starts the ranks of one training; a refinement starts those of its own: ranks=…")
+
+
 def _train(composed: DictConfig) -> None:
-    config = folders.typed(composed, RunConfig)
+    config = typed(composed, RunConfig)
     from robo_ppo.run import main_job
 
     is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
@@ -166,14 +198,21 @@ def _train(composed: DictConfig) -> None:
 
 
 def _evaluate(composed: DictConfig) -> None:
-    config = folders.typed(composed, EvaluateConfig)
+    config = typed(composed, EvaluateConfig)
     from robo_ppo.run import evaluate as evaluation
 
     evaluation.run(config)
 
 
+def _refine(composed: DictConfig) -> None:
+    config = typed(composed, RefineConfig)
+    from robo_ppo.shaping import command
+
+    command.run(config, list(HydraConfig.get().overrides.task), instantiate(HydraConfig.get().launcher))
+
+
 def _play(composed: DictConfig) -> None:
-    config = folders.typed(composed, PlayConfig)
+    config = typed(composed, PlayConfig)
     from robo_ppo.run import play as live
 
     live.run(config, list(HydraConfig.get().overrides.task))

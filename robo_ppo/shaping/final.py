@@ -1,0 +1,163 @@
+"""The final: the best candidate against the given reward, with several seeds and the whole budget.
+
+Both train with the same seeds. Each seed's best policy flies the same validation episodes, which are others than those
+that chose it. Only a difference whose interval lies above zero wins; a challenger whose policy the rules flag now makes
+way for the next one. Then, once, the test episodes.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from robo_ppo.config import RefineSettings
+from robo_ppo.errors import UserError
+from robo_ppo.run.evaluate import Options
+from robo_ppo.shaping.candidates import Trainings, Work
+from robo_ppo.shaping.documents import from_json, write_json
+from robo_ppo.shaping.packets.packet import Packet
+from robo_ppo.shaping.record import Candidate, Refinement, Share, Verdict, best_file, share_of
+from robo_ppo.shaping.selection import compare, is_better
+from robo_ppo.shaping.subject import Subject
+
+CHALLENGERS = 2  # that are tried, at most
+_STAGE = "final"
+POLICY = "policy.onnx"
+TESTED = "tested.json"  # what a policy did in the test episodes, which it flies once
+
+
+class Untrained(Exception):
+    """A policy that the final needs did not come about; the message says why."""
+
+
+class Final:
+    """Ends a refinement: fills in who won, by how much, and what that is worth in test episodes."""
+
+    def __init__(
+        self,
+        refinement: Refinement,
+        settings: RefineSettings,
+        seeds: Sequence[int],
+        work: Callable[[str, int], Work],
+        subject: Subject[Any],
+        trainings: Trainings,
+        folder: Path,
+    ) -> None:
+        self._record, self._settings, self._seeds, self._work = refinement, settings, list(seeds), work
+        self._subject, self._trainings, self._folder = subject, trainings, folder
+
+    def run(self, challengers: Sequence[str]) -> Iterator[None]:
+        """Compare, choose, and fly the test episodes; without a challenger the given reward stays.
+
+        It yields whenever there is something new in the record.
+
+        Raises:
+            Stopped: a signal came.
+            UserError: the given reward's trainings failed.
+        """
+        given = self._record.given
+        self._record.winner = given.name
+        if not challengers:
+            self._seeds = self._seeds[:1]
+        try:
+            before = self._trained(given.name)
+        except Untrained as error:
+            raise UserError(f"the given {self._subject.name}: {error}; resume= tries it again") from None
+        for name in challengers[:CHALLENGERS]:
+            wins = self._wins(name, before)
+            if wins:
+                self._record.winner = name
+            yield
+            if wins:
+                break
+        self._test()
+        yield
+
+    def _wins(self, name: str, before: Sequence[Packet]) -> bool:
+        print(f"final: {name} against the given {self._subject.name}, seeds {self._seeds}", flush=True)
+        candidate = self._candidate(name)
+        try:
+            after = self._trained(name)
+        except Untrained as error:  # a reward that breaks with one seed of several is none to return
+            print(f"  {name}: {error}", flush=True)
+            candidate.verdicts.append(Verdict(_STAGE, False, str(error)))
+            return False
+        successes = [self._successes(self._record.given.name, before), self._successes(name, after)]
+        self._record.comparison = compare(self._seeds, *successes, challenger=name)
+        pairs = zip(after, before, strict=True)
+        flags = [flag for packet, parent in pairs for flag in self._subject.flags(packet, parent)]
+        for flag in flags:
+            print(f"  {name} flagged: {flag.message}", flush=True)
+            candidate.verdicts.append(Verdict(_STAGE, False, f"{flag.name}: {flag.message}"))
+        difference = self._record.comparison
+        print(
+            f"  validation success {_percent(difference.given)} before, {_percent(difference.winner)} after; "
+            f"difference {difference.difference:+.1%} (95 % interval {difference.low:+.1%} to {difference.high:+.1%})",
+            flush=True,
+        )
+        return not flags and is_better(difference)
+
+    def _trained(self, name: str) -> list[Packet]:
+        """The diagnoses of a candidate's policies after the whole budget, one for each seed.
+
+        Raises:
+            Untrained: a training failed.
+        """
+        works = [self._work(name, seed) for seed in self._seeds]
+        for work, result in zip(works, self._trainings.train(works, works[0].config.total_steps), strict=True):
+            if isinstance(result, str):
+                raise Untrained(f"the training with seed {work.config.seed} failed: {result}")
+        episodes = self._settings.episodes
+        look = self._subject.diagnosed
+        return [look(work, work.folder / "final", episodes=episodes, pictures=False) for work in works]
+
+    def _successes(self, name: str, packets: Sequence[Packet]) -> list[float]:
+        """What each seed's policy is compared by."""
+        works = zip(self._seeds, packets, strict=True)
+        return [
+            self._subject.success(self._work(name, seed), packet, self._settings.episodes).value
+            for seed, packet in works
+        ]
+
+    def _candidate(self, name: str) -> Candidate:
+        everyone = [self._record.given, *(one for turn in self._record.rounds for one in turn.candidates)]
+        return next(one for one in everyone if one.name == name)
+
+    def _test(self) -> None:
+        """Fly the test episodes with the given one's policies and the winner's; keep the winner's best."""
+        record = self._record
+        record.test_before = self._tested(record.given.name)
+        record.test_after = record.test_before
+        if record.winner != record.given.name:
+            record.test_after = self._tested(record.winner)
+        best = self._best(record.winner)
+        shutil.copyfile(best / POLICY, self._folder / POLICY)
+        text = self._candidate(record.winner).program
+        (self._folder / best_file(record.target)).write_text(text, encoding="utf-8")
+
+    def _tested(self, name: str) -> Share:
+        """Success in test episodes over all seeds; the best seed's evaluation is a whole one, with its film."""
+        shares: list[Share] = []
+        for seed in self._seeds:
+            folder = self._work(name, seed).folder
+            films = self._settings.video and folder == self._best(name)
+            seconds = self._work(name, seed).config.evaluation.video_seconds
+            options = Options(self._settings.episodes, "test", films, seconds)
+            if not ((folder / TESTED).exists() and (folder / POLICY).exists()):
+                write_json(folder / TESTED, asdict(self._subject.tested(folder, options)))
+            shares.append(from_json(Share, (folder / TESTED).read_bytes()))
+        return share_of(sum(round(one.value * one.episodes) for one in shares), sum(one.episodes for one in shares))
+
+    def _best(self, name: str) -> Path:
+        """The folder of the seed whose policy did best in validation."""
+        comparison = self._record.comparison
+        successes = None
+        if comparison is not None:
+            successes = comparison.given if name == self._record.given.name else comparison.winner
+        seed = self._seeds[0 if successes is None else successes.index(max(successes))]
+        return self._work(name, seed).folder
+
+
+def _percent(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.1%}" for value in values)

@@ -1,0 +1,1 @@
+"""`refine_report.html`: the page of a refinement, rewritten after every event of the loop."""

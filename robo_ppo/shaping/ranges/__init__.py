@@ -1,0 +1,1 @@
+"""`target=randomization`: what training varies, refined by the loop that refines rewards."""

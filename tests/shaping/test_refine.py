@@ -1,0 +1,302 @@
+"""The loop: it finds what is better, returns nothing that is not, pays for nothing twice, and says what it did."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from robo_ppo.config import RunConfig
+from robo_ppo.env.language import Program, parse
+from robo_ppo.run import folder as folders
+from robo_ppo.shaping import final, judge, record, refine, subject
+from robo_ppo.shaping.judge import Entrant, Judged, Judgement
+from robo_ppo.shaping.llm.model import BudgetSpent, Usage
+from robo_ppo.shaping.packets.packet import Packet
+from robo_ppo.shaping.packets.rules import Flag
+from robo_ppo.shaping.proposer import Proposal, Request
+from robo_ppo.shaping.record import Refinement
+from robo_ppo.shaping.subject import RewardSubject
+from tests.shaping.loops import BESIDE, GOOD, Script, Teacher, config, exported_once, loop, reward
+
+
+@pytest.fixture(autouse=True, scope="module")
+def all_is_quick() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subject, "export_run", exported_once)
+        patch.setattr(refine, "LOOKED_AT", 6)
+        yield
+
+
+@pytest.fixture
+def without_final(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what happens before: a final takes longer than all rounds."""
+    monkeypatch.setattr(final.Final, "run", lambda *_: [])
+
+
+def unstamped(refinement: Refinement) -> Refinement:
+    """Without what the clock says."""
+    refinement.seconds = 0.0
+    for turn in refinement.rounds:
+        turn.seconds = 0.0
+    return refinement
+
+
+@pytest.fixture(scope="module")
+def refined(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Refinement, Script, Teacher]:
+    folder = tmp_path_factory.mktemp("refined")
+    script, teacher = (
+        Script([reward({**BESIDE, "time": 1.0}), reward(GOOD), reward(BESIDE | {"time": 0.02})]),
+        Teacher(),
+    )
+    return folder, loop(folder, reward(BESIDE), script, teacher, config()).run(), script, teacher
+
+
+def test_it_finds_the_reward_that_is_better_and_shows_by_how_much(
+    refined: tuple[Path, Refinement, Script, Teacher],
+) -> None:
+    folder, found, _, _ = refined
+    assert found.winner == "r01_c02"
+    assert found.comparison is not None
+    assert found.comparison.given == [0.0, 0.0, 0.0]
+    assert found.comparison.low > 0.9
+    assert found.test_before is not None
+    assert found.test_after is not None
+    assert (found.test_before.value, found.test_before.episodes) == (0.0, 18)
+    assert found.test_after.value > 0.9
+    assert parse((folder / "best_reward.py").read_text(), "best").weights == reward(GOOD).weights
+    assert (folder / "policy.onnx").stat().st_size > 1000
+    assert record.load(folder) == found
+    assert found.usage == Usage(1, 10, 5)
+
+
+def test_what_ranks_flights_wrongly_is_refused_before_any_training(
+    refined: tuple[Path, Refinement, Script, Teacher],
+) -> None:
+    folder, found, _, teacher = refined
+    (turn,) = found.rounds
+    verdicts = {one.name: [(v.stage, v.passed) for v in one.verdicts] for one in turn.candidates}
+    assert verdicts["r01_c01"] == [("language", True), ("dry run", True), ("ranking", False)]
+    assert "worth" in turn.candidates[0].verdicts[-1].message
+    assert not any("r01_c01" in str(path) for path, _ in teacher.trained)
+    for one in (found.given, turn.candidates[0]):
+        assert (folder / one.folder / "reward.py").read_text() == one.program
+
+
+def test_run_again_it_trains_and_diagnoses_nothing_and_finds_the_same(
+    refined: tuple[Path, Refinement, Script, Teacher],
+) -> None:
+    folder, found, script, _ = refined
+    teacher = Teacher()
+    packets = {path: path.stat().st_mtime_ns for path in folder.rglob("packet.json")}
+    again = loop(folder, reward(BESIDE), script, teacher, config()).run()
+    assert unstamped(again) == unstamped(found)
+    assert teacher.trained == []
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("packet.json")} == packets
+
+
+@pytest.mark.slow
+def test_killed_at_any_training_it_goes_on_and_trains_each_once(
+    refined: tuple[Path, Refinement, Script, Teacher], tmp_path: Path
+) -> None:
+    _, found, script, whole = refined
+    done: list[tuple[str, int]] = []
+    for attempt in range(len(whole.trained) + 1):
+        teacher = Teacher(fails=_killed_after(2))
+        try:
+            again = loop(tmp_path, reward(BESIDE), script, teacher, config()).run()
+        except KeyboardInterrupt:
+            done += [(str(folder.relative_to(tmp_path)), steps) for folder, steps in teacher.trained[:2]]
+            continue
+        done += [(str(folder.relative_to(tmp_path)), steps) for folder, steps in teacher.trained]
+        assert attempt > 3
+        assert unstamped(again) == unstamped(found)
+        break
+    else:
+        raise AssertionError("it never came to its end")
+    assert len(set(done)) == len(done) == len(whole.trained)
+
+
+def _killed_after(trainings: int) -> Callable[[RunConfig], str]:
+    begun = 0
+
+    def fails(_: RunConfig) -> str:
+        nonlocal begun
+        begun += 1
+        if begun > trainings:
+            raise KeyboardInterrupt
+        return ""
+
+    return fails
+
+
+def test_nothing_that_is_not_better_replaces_the_given_reward(tmp_path: Path) -> None:
+    teacher = Teacher()
+    script = Script([reward({**GOOD, "time": 0.02}), reward({**GOOD, "progress": 4.0})])
+    found = loop(tmp_path, reward(GOOD), script, teacher, config(enough=1.1)).run()
+    assert found.winner == "given"
+    assert parse((tmp_path / "best_reward.py").read_text(), "best").weights == reward(GOOD).weights
+    assert found.comparison is None  # they were not even ahead, so no final was held
+    assert found.test_after == found.test_before
+
+
+class Suspicious(RewardSubject):
+    """Finds a sign of a hack wherever these candidates are."""
+
+    def __init__(self, *, in_round: str = "", in_final: str = "") -> None:
+        self._in_round, self._in_final = in_round, in_final
+
+    def judged(self, entrants: Sequence[Entrant], judgement: Judgement | None) -> list[Judged]:
+        flags = (Flag("stalling", "it waits"),)
+        return [Judged(one.name, one.packet, flags if one.name == self._in_round else ()) for one in entrants]
+
+    def flags(self, packet: Packet, parent: Packet) -> list[Flag]:
+        return [Flag("stalling", "it waits")] if self._in_final and self._in_final in packet.folder else []
+
+
+def test_whom_the_judge_flags_cannot_lead_and_whom_the_final_flags_cannot_win(tmp_path: Path) -> None:
+    script = Script([reward(GOOD), reward({**GOOD, "time": 0.02}), reward({**GOOD, "progress": 4.0})])
+    run = loop(tmp_path, reward(BESIDE), script, Teacher(), config(rungs=[0.5]))
+    run.tools = dataclasses.replace(run.tools, subject=Suspicious(in_round="r01_c01", in_final="r01_c02"))
+    found = run.run()
+    assert found.rounds[0].best == "r01_c02"  # as good as the first, which is flagged
+    assert found.winner == "r01_c03"
+    assert found.comparison is not None and found.comparison.challenger == "r01_c03"
+    assert found.rounds[0].candidates[1].verdicts[-1].stage == "final"
+
+
+def test_the_final_begins_with_the_seed_of_the_rounds_and_goes_on_without_who_cannot_train(tmp_path: Path) -> None:
+    def fails(trained: RunConfig) -> str:
+        return "the update diverged" if trained.seed == 6 and "success_bonus" in trained.reward else ""
+
+    teacher = Teacher(fails)
+    run = loop(tmp_path, reward(BESIDE), Script([reward(GOOD)]), teacher, config(), seed=5)
+    found = run.run()
+    assert {folder.name for folder, _ in teacher.trained} == {"seed_5", "seed_6", "seed_7"}
+    assert found.winner == "given"
+    assert found.rounds[0].candidates[0].verdicts[-1].message == "the training with seed 6 failed: the update diverged"
+
+
+def test_a_training_that_fails_is_a_lesson_and_no_end(tmp_path: Path, without_final: None) -> None:
+    def fails(trained: RunConfig) -> str:
+        return "the update diverged" if trained.reward["progress"]["weight"] == 4.0 else ""
+
+    script = Script([reward({**GOOD, "progress": 4.0}), reward({**GOOD, "time": 0.02})])
+    run = loop(tmp_path, reward(BESIDE), script, Teacher(fails), config())
+    found = run.run()
+    failed = found.rounds[0].candidates[0]
+    assert (failed.verdicts[-1].stage, failed.verdicts[-1].message) == ("training", "the update diverged")
+    assert [one.message for one in run.refused] == ["training: the update diverged"]
+    assert found.rounds[0].best == "r01_c02"
+
+
+def test_nobody_inherits_the_training_of_another_candidate_of_the_same_name(
+    tmp_path: Path, without_final: None
+) -> None:
+    loop(tmp_path, reward(BESIDE), Script([reward(GOOD)]), Teacher(), config()).run()
+    other = reward({**BESIDE, "time": 0.02})
+    teacher = Teacher()
+    found = loop(tmp_path, reward(BESIDE), Script([other]), teacher, config()).run()
+    assert [one.success.value for one in found.rounds[0].candidates[0].rungs] == [0.0, 0.0]
+    assert [folder.parent.name for folder, _ in teacher.trained] == ["r01_c01", "r01_c01"]
+    assert (tmp_path / "candidates/r01_c01/reward.py").read_text() == other.text
+    assert (tmp_path / "candidates/replaced_1_r01_c01/reward.py").read_text() == reward(GOOD).text
+
+
+def test_without_a_budget_for_the_judge_the_rules_judge(
+    tmp_path: Path, without_final: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broke:
+        def ask(self, *_: object) -> NoReturn:
+            raise BudgetSpent("10 requests")
+
+    monkeypatch.setattr(
+        judge, "rules", lambda packet, _: [Flag("stalling", "for ever")] if packet.success.value else []
+    )
+    run = loop(tmp_path, reward(BESIDE), Script([reward(GOOD), reward({**GOOD, "time": 0.02})]), Teacher(), config())
+    run.tools = dataclasses.replace(run.tools, model=Broke())
+    run.rungs = run.rungs[:1]  # so that both come to the last one
+    found = run.run()
+    assert [one.verdicts[-1].message for one in found.rounds[0].candidates] == ["stalling: for ever"] * 2
+    assert found.rounds[0].best == "given"
+
+
+def test_a_budget_that_is_spent_ends_the_rounds_and_not_the_loop(tmp_path: Path, without_final: None) -> None:
+    class Spent(Script):
+        def propose(self, request: Request) -> tuple[list[Proposal], Usage]:
+            if request.round == 2:
+                raise BudgetSpent("10 requests")
+            return super().propose(request)
+
+    found = loop(tmp_path, reward(BESIDE), Spent([reward(GOOD)]), Teacher(), config(rounds=3)).run()
+    assert found.stopped_by == "budget: 10 requests"
+    assert [turn.best for turn in found.rounds] == ["r01_c01"]
+
+
+def test_a_loop_that_is_late_when_it_goes_on_forgets_nothing(tmp_path: Path, without_final: None) -> None:
+    def restarted(proposals: Sequence[Program], fails: Callable[[RunConfig], str] = lambda _: "") -> Refinement:
+        again = config(rounds=2, enough=1.1, minutes=1.0)
+        return loop(tmp_path, reward(BESIDE), Script(proposals), Teacher(fails), again).run()
+
+    with pytest.raises(KeyboardInterrupt):  # in the second round
+        restarted([reward(GOOD), reward({**GOOD, "progress": 4.0})], _killed_after(7))
+    late = record.load(tmp_path)
+    assert len(late.rounds) == 2
+    late.seconds = 3600.0
+    record.save(late, tmp_path)
+    found = restarted([reward(GOOD), reward({**GOOD, "progress": 4.0})])
+    assert [turn.best for turn in found.rounds] == ["r01_c01", "r01_c01"]
+    assert found.rounds[0].seconds == late.rounds[0].seconds
+    assert found.seconds >= 3600.0
+
+
+def test_what_failed_in_a_round_has_failed_for_all_that_comes_later(tmp_path: Path, without_final: None) -> None:
+    def fails(trained: RunConfig) -> str:
+        return "the update diverged" if trained.reward["progress"]["weight"] == 4.0 else ""
+
+    proposals = [reward(GOOD), reward({**GOOD, "progress": 4.0})]
+    found = loop(tmp_path, reward(BESIDE), Script(proposals), Teacher(fails), config()).run()
+    teacher = Teacher()
+    again = loop(tmp_path, reward(BESIDE), Script(proposals), teacher, config()).run()
+    assert teacher.trained == []
+    assert unstamped(again) == unstamped(found)
+
+
+def test_the_proposer_is_told_what_was_tried_and_refused(tmp_path: Path, without_final: None) -> None:
+    requests: list[Request] = []
+
+    class Listening(Script):
+        def propose(self, request: Request) -> tuple[list[Proposal], Usage]:
+            requests.append(request)
+            return super().propose(request)
+
+    proposer = Listening([reward(GOOD), reward({**BESIDE, "time": 1.0})])
+    loop(tmp_path, reward(BESIDE), proposer, Teacher(), config(rounds=2, enough=1.1)).run()
+    first, second = requests
+    assert (first.leader.name, first.leader.packet is not None, list(first.refused)) == ("given", True, [])
+    assert second.leader.name == "r01_c01"
+    assert [one.name for one in second.tried] == ["given", "r01_c01"]
+    assert [one.message.partition(":")[0] for one in second.refused][:1] == ["ranking"]
+
+
+def test_a_warm_start_helps_in_the_rounds_and_not_in_the_final(tmp_path: Path) -> None:
+    teacher = Teacher()
+    loop(tmp_path, reward(BESIDE), Script([reward(GOOD)]), teacher, config(warm_start=True)).run()
+    inits = {
+        folder.relative_to(tmp_path / "candidates").as_posix(): folders.load_config(folder).init
+        for folder, _ in teacher.trained
+    }
+    assert inits.pop("r01_c01/warm_0") == str(tmp_path / "candidates/given/seed_0")
+    assert set(inits) == {f"{name}/seed_{seed}" for name in ("given", "r01_c01") for seed in range(3)}
+    assert set(inits.values()) == {None}
+
+
+def test_test_episodes_are_flown_once(refined: tuple[Path, Refinement, Script, Teacher]) -> None:
+    folder, found, script, _ = refined
+    kept = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("tested.json"))
+    assert kept == [f"candidates/{name}/seed_{seed}/tested.json" for name in ("given", "r01_c02") for seed in range(3)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RewardSubject, "tested", lambda *_: pytest.fail("flown again"))
+        again = loop(folder, reward(BESIDE), script, Teacher(), config()).run()
+    assert again.test_after == found.test_after
