@@ -64,7 +64,7 @@ def folders(runs: Path, task: str) -> list[Path]:
 
 def summary(found: Refinement, seconds: float) -> dict[str, Any]:
     """A refinement in numbers."""
-    proposed = [one for turn in found.rounds for one in turn.candidates]
+    proposed = found.everyone[1:]
     refused = [one for one in proposed if not one.rungs and not _failed(one)]
     return {
         "before": _share(found.test_before),

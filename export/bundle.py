@@ -6,12 +6,11 @@ What a bundle is and how it is read and checked: `robo_ppo_onboard.bundle`.
 """
 
 import dataclasses
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robo_ppo import atomic
 from robo_ppo.errors import UserError
 from robo_ppo_onboard.bundle import METADATA_KEY, SEAL, UNSEALED, digest, open_bundle, read_bundle
 from robo_ppo_onboard.contract import Contract, contract_to_json
@@ -29,7 +28,10 @@ def write_bundle(path: str | Path, model: "onnx.ModelProto", contract: Contract)
     """
     data = _seal(model, contract)
     sealed = open_bundle(data).contract
-    _write_atomically(Path(path), data)
+    try:
+        atomic.write(Path(path), data)
+    except OSError as error:
+        raise UserError(f"cannot write the policy bundle {path}: {error.strerror}") from error
     return sealed
 
 
@@ -70,19 +72,3 @@ def _seal(model: "onnx.ModelProto", contract: Contract) -> bytes:
     written = read_model(data).metadata[METADATA_KEY]
     start = written.start + len(SEAL)
     return data[:start] + digest(data, written).encode() + data[start + len(UNSEALED) :]
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the target, sync, rename: the target holds the old bytes or the new ones, nothing between."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"cannot write the policy bundle {path}: {error.strerror}") from error
-    finally:
-        with suppress(OSError):  # it is gone after the rename, and may never have been
-            temporary.unlink()

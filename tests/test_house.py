@@ -22,6 +22,7 @@ ONBOARD = "robo_ppo_onboard"
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ONBOARD: (),
     "robo_ppo.errors": (ONBOARD,),
+    "robo_ppo.atomic": (),
     "robo_ppo.config": ("robo_ppo.errors",),
     "robo_ppo.conf": (),
     "robo_ppo.policies": (),
@@ -30,7 +31,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "robo_ppo.env": ("robo_ppo.sim", "robo_ppo.errors", "robo_ppo.config", ONBOARD),
     "robo_ppo.tasks": ("robo_ppo.env",),
     "robo_ppo.robots": ("robo_ppo.env",),
-    "robo_ppo.export": ("robo_ppo.env", "robo_ppo.learn", ONBOARD),
+    "robo_ppo.export": ("robo_ppo.env", "robo_ppo.learn", "robo_ppo.atomic", ONBOARD),
     # The entry point of a command that needs runs; nothing imports it.
     "robo_ppo.export.__main__": ("robo_ppo.run",),
     "robo_ppo.run": ("robo_ppo.env", "robo_ppo.learn", "robo_ppo.export"),

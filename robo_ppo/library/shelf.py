@@ -10,7 +10,6 @@ name in the folder stands in front of a shipped one, even a broken one: nobody g
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,6 +17,7 @@ from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
 
+from robo_ppo import atomic
 from robo_ppo.errors import UserError
 from robo_ppo.library.cards import LARGEST_CARD, LONGEST_TEXT, Card, card_from_json, card_of, card_to_json, checked_name
 from robo_ppo.library.cards import name_from as name_from_task
@@ -146,27 +146,13 @@ def _write_all(folder: Path, files: Mapping[str, bytes], card: Path, document: b
             path = folder / name
             if not path.exists():
                 made.append(path)
-            _write(path, data)
-        _write(card, document)
+            atomic.write(path, data)
+        atomic.write(card, document)
     except OSError as error:
         for path in made:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
         raise UserError(f"cannot write into the library {folder}: {error.strerror}") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write beside the target, sync, rename: the target holds the old bytes or the new ones, nothing between."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with suppress(OSError):  # it is gone after the rename, and may never have been
-            temporary.unlink()
 
 
 def _forget_others(folder: Path, card: Card, keep: set[str]) -> None:

@@ -10,14 +10,15 @@ its ports, and the commands of its golden sequence. Of another policy nobody kno
 """
 
 import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from robo_ppo import atomic
 from robo_ppo.config import RunConfig, parse_config
 from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.run import folder as folders
@@ -179,7 +180,7 @@ def export_run(config: RunConfig, folder: Path, path: Path | None = None) -> "Bu
     def load(model: "ActorCritic") -> None:
         load_model(model, best["model"], str(folder))
 
-    with _beside(folder / BUNDLE if path is None else path) as fresh:
+    with atomic.beside(folder / BUNDLE if path is None else path) as fresh:
         bundle = _write(config, fresh, load, best["steps"])
         if earlier is not None and earlier.contract.evaluation is not None:
             if same_policy(earlier, bundle):
@@ -197,7 +198,7 @@ def export_bundle(source: Path, path: Path) -> "Bundle":
     earlier = read_bundle(source)
     training = earlier.contract.training
     config = parse_config(training.config, str(source))
-    with _beside(path) as fresh:
+    with atomic.beside(path) as fresh:
         bundle = _write(config, fresh, lambda model: start_from_bundle(model, source), training.steps, training.commit)
         if not same_policy(earlier, bundle):
             raise UserError(
@@ -275,17 +276,6 @@ def _evaluated(path: Path, earlier: "Bundle") -> "Bundle":
     if earlier.contract.evaluation is not None:
         replace_evaluation(path, earlier.contract.evaluation)
     return read_bundle(path)
-
-
-@contextmanager
-def _beside(path: Path) -> Generator[Path]:
-    """A file to be written beside another and to take its place if nothing fails."""
-    fresh = path.with_suffix(".fresh.onnx")
-    try:
-        yield fresh
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _readable(path: Path) -> "Bundle | None":

@@ -11,7 +11,6 @@ Names may come from a file that someone else wrote: what lies outside of the fol
 import base64
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,12 +122,3 @@ class Files:
 def data_uri(content: bytes, kind: str) -> str:
     """A file's content as an address that holds it."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def write_page(page: str, path: Path) -> Path:
-    """Replace a page, and return its path; whoever reads meanwhile sees the one or the other."""
-    unfinished = path.with_name(f".{path.name}.partial")
-    # A name on a disk need not be UTF-8.
-    unfinished.write_text(page, encoding="utf-8", errors="backslashreplace")
-    os.replace(unfinished, path)
-    return path

@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Self, TextIO
 
+from robo_ppo import atomic
 from robo_ppo.config import RunConfig
 from robo_ppo.env.vector import Score
 from robo_ppo.errors import UserError
@@ -36,9 +37,7 @@ class MetricsLog:
         with self._writing():
             # First, since a logger that cannot start must leave the rows as they are.
             self._logger = NoLogger() if config is None else open_logger(config, folder, from_step, known_step)
-            fresh = self._path.with_suffix(".tmp")
-            fresh.write_text("".join(_line(row) for row in rows if row["step"] <= from_step))
-            fresh.replace(self._path)
+            atomic.write(self._path, "".join(_line(row) for row in rows if row["step"] <= from_step))
             self._file = self._path.open("a")
 
     def write(self, row: Mapping[str, float]) -> None:

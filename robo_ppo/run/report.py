@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from robo_ppo import atomic
 from robo_ppo.errors import UserError
 from robo_ppo.run import palette
-from robo_ppo.run.files import Files, write_page
+from robo_ppo.run.files import Files
 from robo_ppo.run.folder import chosen_task
 from robo_ppo.run.output import program
 from robo_ppo.run.statistics import wilson_interval
@@ -44,7 +45,9 @@ def write_report(run_dir: Path) -> Path:
         raise UserError(f"no run at {run_dir}: give the folder of a run, such as runs/uav_nav/<time>")
     files = Files(run_dir)
     page = template("report.html.jinja").render(_contents(files))
-    return write_page(page, run_dir / "report.html")
+    path = run_dir / "report.html"
+    atomic.write(path, page)
+    return path
 
 
 def _contents(files: Files) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where Hydra looks for configurations: in `robo_ppo.conf`, in every installed package that announces its own, in files.
+"""Where Hydra looks for configurations: in `robo_ppo.conf`, in installed packages that announce their own, in files.
 
 A package does so with an entry point in its pyproject.toml, whose value is the package that holds the YAML files:
 

@@ -115,7 +115,7 @@ def frames(
             path = _camera_path(trace)
             chart = overlay.SceneMap(trace.position[: rows[-1] + 1], trace.shapes[0])
             for row in rows:
-                yield _picture(studio, model, data, trace, row, path, distance, chart)
+                yield _labelled(_view(studio, model, data, trace, row, path, distance), trace, row, chart)
 
 
 def moments(
@@ -187,18 +187,9 @@ def _smooth(values: np.ndarray, deviation: float) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def _picture(
-    studio: Studio,
-    model: mujoco.MjModel,
-    data: mujoco.MjData,
-    trace: EpisodeTrace,
-    row: int,
-    path: _CameraPath,
-    distance: float,
-    chart: overlay.SceneMap,
-) -> np.ndarray:
-    """One frame: the vehicle and its scene, then what is written over them."""
-    image = Image.fromarray(_view(studio, model, data, trace, row, path, distance))
+def _labelled(view: np.ndarray, trace: EpisodeTrace, row: int, chart: overlay.SceneMap) -> np.ndarray:
+    """One frame: what is seen, and what is written over it."""
+    image = Image.fromarray(view)
     readings = [overlay.reading_text(label, float(values[row])) for label, values in trace.readings.items()]
     time = ("time", f"{row * trace.control_period:.2f} s")
     overlay.draw_panel(image, f"Episode {trace.episode}", [time, *readings])

@@ -21,7 +21,7 @@ from robo_ppo.run.output import program as command
 from robo_ppo.run.sweep.launcher import TrialLauncher
 from robo_ppo.shaping.candidates import Stopped, Trainings
 from robo_ppo.shaping.final import POLICY
-from robo_ppo.shaping.gate import Gate
+from robo_ppo.shaping.gate import RANKING, Gate
 from robo_ppo.shaping.llm import choices as llm
 from robo_ppo.shaping.llm.model import Model
 from robo_ppo.shaping.prompt import Briefing
@@ -71,7 +71,7 @@ def _refined(config: RefineConfig, base: RunConfig, folder: Path, launcher: Tria
     gate = Gate(base)
     tools = _tools(config, base, model, gate, Trainings(launcher))
     for verdict in gate.judge(given):
-        if not verdict.passed and verdict.stage != "ranking":  # a reward that ranks wrongly is what this is for
+        if not verdict.passed and verdict.stage != RANKING:  # a reward that ranks wrongly is what this is for
             raise UserError(f"the given reward: {verdict.message}")
         print(f"the given reward, {verdict.stage}: {verdict.message or 'passed'}")
     return Loop(config, given, base, folder, tools).run()
@@ -154,7 +154,7 @@ def _tools(config: RefineConfig, base: RunConfig, model: Model | None, gate: Gat
 
         def wrong(proposed: Program) -> str | None:
             # What a ranking refuses is a lesson for the next round, not a slip of the pen.
-            return next((v.message for v in gate.judge(proposed) if not v.passed and v.stage != "ranking"), None)
+            return next((v.message for v in gate.judge(proposed) if not v.passed and v.stage != RANKING), None)
 
         proposer = Author(model, config.llm.name, briefing, briefing.library, wrong, programs=config.refine.programs)
     return Tools(proposer, gate.judge, trainings, model, RewardSubject())

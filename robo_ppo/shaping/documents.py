@@ -8,28 +8,22 @@ A field with a default may be missing; one that the class does not know may not 
 
 import functools
 import json
-import os
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from robo_ppo import atomic
 from robo_ppo.errors import UserError
 
 Kind = TypeVar("Kind")
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Replace a file, or make it; whoever reads meanwhile sees the one or the other."""
-    unfinished = path.with_name(f".{path.name}.partial")
+    """Replace a file, or make it and its folder; a UserError where that cannot be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
-        with open(unfinished, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        atomic.write(path, content)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from None
 

@@ -17,7 +17,7 @@ from robo_ppo.run.evaluate import Options
 from robo_ppo.shaping.candidates import Trainings, Work
 from robo_ppo.shaping.documents import from_json, write_json
 from robo_ppo.shaping.packets.packet import Packet
-from robo_ppo.shaping.record import Candidate, Refinement, Share, Verdict, best_file, share_of
+from robo_ppo.shaping.record import Refinement, Share, Verdict, best_file, share_of
 from robo_ppo.shaping.selection import compare, is_better
 from robo_ppo.shaping.subject import Subject
 
@@ -76,7 +76,7 @@ class Final:
 
     def _wins(self, name: str, before: Sequence[Packet]) -> bool:
         print(f"final: {name} against the given {self._subject.name}, seeds {self._seeds}", flush=True)
-        candidate = self._candidate(name)
+        candidate = self._record.candidate(name)
         try:
             after = self._trained(name)
         except Untrained as error:  # a reward that breaks with one seed of several is none to return
@@ -120,10 +120,6 @@ class Final:
             for seed, packet in works
         ]
 
-    def _candidate(self, name: str) -> Candidate:
-        everyone = [self._record.given, *(one for turn in self._record.rounds for one in turn.candidates)]
-        return next(one for one in everyone if one.name == name)
-
     def _test(self) -> None:
         """Fly the test episodes with the given one's policies and the winner's; keep the winner's best."""
         record = self._record
@@ -133,17 +129,16 @@ class Final:
             record.test_after = self._tested(record.winner)
         best = self._best(record.winner)
         shutil.copyfile(best / POLICY, self._folder / POLICY)
-        text = self._candidate(record.winner).program
+        text = self._record.candidate(record.winner).program
         (self._folder / best_file(record.target)).write_text(text, encoding="utf-8")
 
     def _tested(self, name: str) -> Share:
         """Success in test episodes over all seeds; the best seed's evaluation is a whole one, with its film."""
         shares: list[Share] = []
         for seed in self._seeds:
-            folder = self._work(name, seed).folder
-            films = self._settings.video and folder == self._best(name)
-            seconds = self._work(name, seed).config.evaluation.video_seconds
-            options = Options(self._settings.episodes, "test", films, seconds)
+            work = self._work(name, seed)
+            folder, films = work.folder, self._settings.video and work.folder == self._best(name)
+            options = Options(self._settings.episodes, "test", films, work.config.evaluation.video_seconds)
             if not ((folder / TESTED).exists() and (folder / POLICY).exists()):
                 write_json(folder / TESTED, asdict(self._subject.tested(folder, options)))
             shares.append(from_json(Share, (folder / TESTED).read_bytes()))

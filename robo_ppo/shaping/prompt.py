@@ -4,6 +4,7 @@ A reader with this text alone, and no source code, must be able to propose a goo
 words with `llm=manual`.
 """
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -57,8 +58,11 @@ class Briefing:
     def __init__(self, config: RunConfig, *, programs: bool) -> None:
         self._config, self._programs = config, programs
         self._task = make_task(config)
-        self._table = DryRun(config).table
         self._functions = functions_of(self._task.terms())
+
+    @functools.cached_property
+    def _table(self) -> SignalTable:
+        return DryRun(self._config).table
 
     @property
     def library(self) -> Library:

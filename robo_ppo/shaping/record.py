@@ -100,6 +100,15 @@ class Refinement:
     seconds: float = 0.0
     stopped_by: str = ""  # rounds, budget, target or a signal's name; "" while it runs
 
+    @property
+    def everyone(self) -> list[Candidate]:
+        """All candidates in their order, the given one first."""
+        return [self.given, *(one for turn in self.rounds for one in turn.candidates)]
+
+    def candidate(self, name: str) -> Candidate:
+        """The one with this name; a StopIteration where there is none."""
+        return next(one for one in self.everyone if one.name == name)
+
 
 NAME = "refinement.json"
 _FILES = {"reward": "reward.py", "randomization": "randomization.yaml"}

@@ -199,8 +199,8 @@ class Loop(Generic[Item]):
         cold = self._work(one.name, self.base.seed)
         if not self.settings.warm_start or not one.parent:
             return cold
-        parent = self.record.given if one.parent == GIVEN else self._candidate(one.parent)
-        init = str(self._early(parent).folder.absolute())
+        parent = self._early(self.record.candidate(one.parent))
+        init = str(parent.folder.absolute())
         return Work(cold.folder.with_name(f"warm_{self.base.seed}"), dataclasses.replace(cold.config, init=init))
 
     def _judge(self, finalists: Sequence[Candidate], leader: Tried[Item]) -> Usage:
@@ -227,7 +227,6 @@ class Loop(Generic[Item]):
 
     def _tried(self) -> list[Tried[Item]]:
         """All that were trained, in their order."""
-        everyone = [self.record.given, *(one for turn in self.record.rounds for one in turn.candidates)]
         return [
             Tried(
                 one.name,
@@ -237,7 +236,7 @@ class Loop(Generic[Item]):
                 self.flags.get(one.name, ()),
                 self.packets.get(one.name),
             )
-            for one in everyone
+            for one in self.record.everyone
             if one.rungs
         ]
 
@@ -248,9 +247,6 @@ class Loop(Generic[Item]):
 
     def _leader(self) -> Tried[Item]:
         return self._contenders()[0]
-
-    def _candidate(self, name: str) -> Candidate:
-        return next(one for turn in self.record.rounds for one in turn.candidates if one.name == name)
 
     def _save(self) -> None:
         if len(self.record.rounds) < len(self._begun):

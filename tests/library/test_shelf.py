@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from robo_ppo.errors import UserError
-from robo_ppo.library import shelf as shelves
 from robo_ppo.library.shelf import add, read_shelf
 from robo_ppo_onboard.bundle import read_bundle
 from tests.library.librarian import HOVER, NAV, names, picture
@@ -102,7 +101,7 @@ def test_nothing_half_written_is_left(tmp_path: Path, monkeypatch: pytest.Monkey
             raise OSError(28, "No space left on device")
         os.rename(source, target)
 
-    monkeypatch.setattr(shelves.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(UserError, match=r"cannot write into the library .*: No space left on device"):
         add(tmp_path / "library", NAV, name="gate", image=str(picture(tmp_path / "a.png")))
     assert not list((tmp_path / "library").iterdir())
@@ -114,7 +113,7 @@ def test_a_failed_replacement_leaves_what_was_there(folder: Path, monkeypatch: p
     def full(source: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shelves.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(UserError, match="No space left"):
         add(folder, HOVER, name="gate", replace=True)
     assert read_shelf(folder) == before

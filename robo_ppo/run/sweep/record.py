@@ -2,11 +2,11 @@
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from robo_ppo import atomic
 from robo_ppo.errors import UserError
 
 NAME = "trial.json"
@@ -42,6 +42,4 @@ def read(folder: Path) -> Record:
 
 def write(folder: Path, record: Record) -> None:
     """Replace the record; whoever reads meanwhile sees the one or the other."""
-    fresh = folder / f".{NAME}.{os.getpid()}"
-    fresh.write_text(json.dumps(dataclasses.asdict(record)) + "\n")
-    fresh.replace(folder / NAME)
+    atomic.write(folder / NAME, json.dumps(dataclasses.asdict(record)) + "\n")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from robo_ppo import atomic
 from robo_ppo.run.sweep.record import Record
 
 NAME = "trials.csv"
@@ -37,9 +38,7 @@ def save(folder: Path, trials: Sequence[Trial]) -> None:
                 *(found.steps, round(found.seconds, 1), found.attempts, found.error),
             )
         )
-    fresh = folder / f".{NAME}.{os.getpid()}"
-    fresh.write_text(text.getvalue())
-    fresh.replace(folder / NAME)
+    atomic.write(folder / NAME, text.getvalue())
 
 
 def text(trials: Sequence[Trial]) -> str:

@@ -16,14 +16,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from robo_ppo import atomic
 from robo_ppo.errors import UserError
-from robo_ppo.run.files import Files, write_page
+from robo_ppo.run.files import Files
 from robo_ppo.run.output import program
 from robo_ppo.run.templates import template
 from robo_ppo.shaping import record
 from robo_ppo.shaping.final import POLICY
 from robo_ppo.shaping.llm.plain_text import one_line, printable
-from robo_ppo.shaping.page.cards import ROOM, Card, Film, challengers, film_of, make_card
+from robo_ppo.shaping.page.cards import ROOM, Card, Film, film_of, make_card
 from robo_ppo.shaping.page.curves import curves
 from robo_ppo.shaping.page.final import shown_final
 from robo_ppo.shaping.page.text import visible
@@ -45,7 +46,8 @@ def write_refine_report(folder: Path) -> Path:
         raise UserError(f"no refinement at {folder}: give its folder, such as runs/refine_uav_nav/<time>")
     files = Files(folder, room=ROOM)
     page = template("refine_report.html.jinja", __package__ or "").render(_contents(files))
-    return write_page(page, folder / PAGE)
+    atomic.write(folder / PAGE, page)
+    return folder / PAGE
 
 
 def try_to_write(folder: Path) -> None:
@@ -69,7 +71,6 @@ def _contents(files: Files) -> dict[str, Any]:
     best = next((card for card in cards if card.candidate.name == (winner or leader)), None) or cards[0]
     films = _films(files, cards, best)
     seeds = refinement.comparison.seeds if refinement.comparison else []
-    rivals = [best] if state == "better" else challengers(cards, seeds)
     place = files.place(str(config.get("runs", "runs")))
     settings = config.get("refine")
     subject, best_file = refinement.target or "reward", record.best_file(refinement.target)
@@ -84,7 +85,6 @@ def _contents(files: Files) -> dict[str, Any]:
         "best": best,
         "cards": cards,
         "final": shown_final(refinement.comparison),
-        "challenger": rivals[0].candidate.name if len(rivals) == 1 else "challenger",
         "timeline": timeline(_turns(refinement, cards)),
         "curves": curves(cards, refinement.rounds, seeds, best),
         "films": films,

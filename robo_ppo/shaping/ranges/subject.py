@@ -17,6 +17,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
+from robo_ppo import atomic
 from robo_ppo.config import RandomizationConfig, RunConfig
 from robo_ppo.errors import UserError, did_you_mean
 from robo_ppo.run import checkpoint
@@ -117,9 +118,8 @@ def kept(work: Work, steps: int) -> Path:
     """A copy of the best policy of a training that stands at so many steps: it may be flown when there is a better."""
     copy = work.folder / "checkpoints" / f"best_{steps}.pt"
     if not copy.exists():
-        fresh = copy.with_suffix(".copy")
-        shutil.copyfile(copy.with_name(checkpoint.BEST), fresh)
-        fresh.replace(copy)
+        with atomic.beside(copy) as fresh:
+            shutil.copyfile(copy.with_name(checkpoint.BEST), fresh)
     return copy
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from robo_ppo import atomic
 from robo_ppo.errors import UserError
 from robo_ppo.shaping import record
 from robo_ppo.shaping.llm.model import Usage
 from robo_ppo.shaping.packets.packet import Behaviour, Packet, PictureFile, Term, write_packet
-from robo_ppo.shaping.page import report
 from robo_ppo.shaping.page.report import try_to_write, write_refine_report
 from robo_ppo.shaping.page.text import difference, visible
 from robo_ppo.shaping.page.timeline import APART, Entry, Turn, timeline
@@ -262,7 +262,7 @@ def test_the_loop_goes_on_without_its_page(
     def full(*_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(report, "write_page", full)
+    monkeypatch.setattr(atomic, "write", full)
     try_to_write(folder)
     assert "refine_report.html could not be written: OSError: no space left" in capsys.readouterr().out
 

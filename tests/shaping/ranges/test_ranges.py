@@ -232,9 +232,7 @@ class PretendedSubject(RangeSubject):
 def test_the_loop_finds_the_wider_ranges_and_writes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = compose("task=uav_hover", "total_steps=1000")
     config = RefineConfig(**{f.name: getattr(base, f.name) for f in dataclasses.fields(RunConfig)})
-    config.target, config.refine = "randomization", RefineSettings(
-        rounds=2, candidates=4, episodes=100, enough=1.0
-    )
+    config.target, config.refine = "randomization", RefineSettings(rounds=2, candidates=4, episodes=100, enough=1.0)
     trainings = Pretended()
     subject = PretendedSubject(HeldOut(base, SWEPT))
 
