@@ -79,6 +79,10 @@ class SceneBank:
         given = {name: values.to(self._table) for name, values in columns.items()}
         return SceneBank(rows | given, self._seed, self._in_order)
 
+    def since(self, first: int) -> "SceneBank":
+        """The rows from `first` on."""
+        return SceneBank({name: values[first:] for name, values in self.columns.items()}, self._seed, self._in_order)
+
     def episodes(self, ids: Tensor) -> dict[str, Tensor]:
         """Columns of the given episodes (k,) int64: name → (k, ...)."""
         rows = ids % self.size if self._in_order else _hash(ids, self._seed) % self.size

@@ -52,7 +52,7 @@ class Trainings:
     def __init__(self, launcher: TrialLauncher, success: Callable[[Work, int], Share] | None = None) -> None:
         """`success` judges a policy after so many steps by something else than its training's own validation."""
         self._launcher, self._success = launcher, success
-        launcher.require()
+        launcher.check()
         launcher.connect()
 
     def train(self, wanted: Sequence[Work], steps: int, *, again: bool = True) -> list[Rung | str]:

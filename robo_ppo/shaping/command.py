@@ -124,7 +124,9 @@ def _check(config: RefineConfig) -> None:
         raise UserError(f"refine.minutes must be more than 0, or null for no limit, not {settings.minutes:g}")
     rungs = settings.rungs
     if not rungs or sorted(set(rungs)) != list(rungs) or not 0.0 < rungs[0] <= rungs[-1] <= 1.0:
-        raise UserError(f"refine.rungs must be rising shares of total_steps, as [0.15, 0.3], not {list(rungs)}")
+        raise UserError(f"refine.rungs must be rising shares of total_steps, as [0.125, 0.25], not {list(rungs)}")
+    if not rungs[-1] <= settings.final <= 1.0:
+        raise UserError(f"refine.final must be a share of total_steps from {rungs[-1]:g} to 1, not {settings.final:g}")
     if config.info:
         raise UserError("info=true is for train.py; here, try refine.rounds=1 with a small total_steps")
     if is_foreign(config):
@@ -134,8 +136,10 @@ def _check(config: RefineConfig) -> None:
 
 
 def _base(config: RefineConfig) -> RunConfig:
-    """How a candidate trains."""
-    return RunConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(RunConfig)})
+    """How a candidate trains, to the end: as far as in the final."""
+    base = RunConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(RunConfig)})
+    base.total_steps = max(1, round(config.refine.final * config.total_steps))
+    return base
 
 
 def _given(base: RunConfig) -> Program:

@@ -48,9 +48,7 @@ class TrialLauncher(Launcher):
     @override
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self._loader, self._config = hydra_context.config_loader, config
-        if self.retries < 0:
-            raise UserError(f"hydra.launcher.retries must be at least 0, not {self.retries}")
-        self.require()
+        self.check()
 
     @override
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -62,6 +60,12 @@ class TrialLauncher(Launcher):
             done.return_value = trial.record.value
             returns.append(done)
         return returns
+
+    def check(self) -> None:
+        """Refuse what cannot work, before anything is made."""
+        if self.retries < 0:
+            raise UserError(f"hydra.launcher.retries must be at least 0, not {self.retries}")
+        self.require()
 
     def require(self) -> None:
         """Refuse where a library or a program is missing."""

@@ -78,9 +78,10 @@ def fly(
     values: Values | None = None,
     *,
     split: Split = "validation",
+    first: int = 0,
     gusts: Mapping[str, float] | None = None,
 ) -> Episodes:
-    """Fly the first `count` episodes of a split, once for each time that many values are given.
+    """Fly `count` episodes of a split, from `first` on, once for each time that many values are given.
 
     The configuration's task and sensor errors hold, its ranges do not. `gusts` are states that moreover change while an
     episode lasts: name → standard deviation.
@@ -88,24 +89,23 @@ def fly(
     values = values or {}
     total = len(next(iter(values.values()))) if values else count
     at_once = count * max(1, AT_ONCE // count)
+    ids = range(first, first + count)
+    batches = ({n: v[done : done + at_once] for n, v in values.items()} for done in range(0, total, at_once))
     with one_torch_thread():
-        parts = [
-            _fly(config, pilot, count, {n: v[first : first + at_once] for n, v in values.items()}, split, gusts or {})
-            for first in range(0, total, at_once)
-        ]
-    return joined(parts, total)
+        return joined([_fly(config, pilot, ids, batch, split, gusts or {}) for batch in batches], total)
 
 
 def _fly(
-    config: RunConfig, pilot: PilotOf, count: int, values: Values, split: Split, gusts: Mapping[str, float]
+    config: RunConfig, pilot: PilotOf, ids: range, values: Values, split: Split, gusts: Mapping[str, float]
 ) -> Episodes:
     # Ranges for the sake of what they prepare: the values replace what is drawn from them.
     prepared = {name: [float(v.min()), float(v.max())] for name, v in values.items()}
     prepared |= {name: [0.0, 0.0] for name in gusts if name not in prepared}
     randomization = RandomizationConfig(prepared, config.randomization.measurement_errors)
     config = dataclasses.replace(on_cpu(config), device="cpu", randomization=randomization)
-    total = len(next(iter(values.values()))) if values else count
-    with closing(build(config, split, total, episodes=count)) as environment:
+    total = len(next(iter(values.values()))) if values else len(ids)
+    with closing(build(config, split, total, episodes=ids.stop)) as environment:
+        environment.bank = environment.bank.since(ids.start)
         if values:
             column = environment.randomization.column
             environment.bank = environment.bank.repeated({column(n): torch.as_tensor(v) for n, v in values.items()})

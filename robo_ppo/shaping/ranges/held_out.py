@@ -68,18 +68,18 @@ class HeldOut:
         if steady:
             self.worlds.append(World("gusts", plain, gusts=steady))
 
-    def successes(self, pilot: PilotOf, episodes: int, split: Split = "validation", draw: int = 0) -> dict[str, float]:
-        """Success in each world, in so many episodes of each; another `draw` gives them other values."""
+    def successes(self, pilot: PilotOf, episodes: int, split: Split = "validation", first: int = 0) -> dict[str, float]:
+        """Success in each world, in so many episodes of each, from `first` on: others, with other values."""
         found: dict[str, float] = {}
         for world in self.worlds:
-            values = self._values(world, episodes, split, draw)
-            flown = fly(world.config, pilot, episodes, values, split=split, gusts=world.gusts)
+            values = self._values(world, episodes, split, first)
+            flown = fly(world.config, pilot, episodes, values, split=split, first=first, gusts=world.gusts)
             found[world.name] = float((flown.outcome == SUCCESS).mean())
         return found
 
-    def _values(self, world: World, episodes: int, split: Split, draw: int) -> dict[str, np.ndarray]:
+    def _values(self, world: World, episodes: int, split: Split, first: int) -> dict[str, np.ndarray]:
         """The value of every parameter in every episode of a world."""
-        rng = np.random.default_rng(seed_of("held out", draw, *world.name.encode(), *split.encode()))
+        rng = np.random.default_rng(seed_of("held out", first, *world.name.encode(), *split.encode()))
         names = sorted(world.positions)
         chosen = rng.permuted(np.arange(episodes) % max(1, len(names)))
         values: dict[str, np.ndarray] = {}

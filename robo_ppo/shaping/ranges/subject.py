@@ -66,7 +66,7 @@ class RangeSubject(Subject[Ranges]):
     @override
     def success(self, work: Work, packet: Packet, episodes: int) -> Share:
         best = work.folder / "checkpoints" / checkpoint.BEST
-        return self._flown(work.folder / "held_out_final.json", work.config, best, self._each(episodes), draw=1)
+        return self._flown(work.folder / "held_out_final.json", work.config, best, self._each(episodes), first=EPISODES)
 
     @override
     def judged(self, entrants: Sequence[Entrant], judgement: Judgement | None) -> list[Judged]:
@@ -97,11 +97,11 @@ class RangeSubject(Subject[Ranges]):
     def _each(self, episodes: int) -> int:
         return max(1, episodes // len(self._worlds.worlds))
 
-    def _flown(self, memory: Path, config: RunConfig, policy: Path, episodes: int, draw: int = 0) -> Share:
-        """What is remembered of a policy, or is found out now."""
+    def _flown(self, memory: Path, config: RunConfig, policy: Path, episodes: int, first: int = 0) -> Share:
+        """What is remembered of a policy, or is found out now, in episodes from `first` on."""
         if not memory.exists():
             pilot: PilotOf = pilot_of(config, policy)
-            found = self._worlds.successes(pilot, episodes, draw=draw)
+            found = self._worlds.successes(pilot, episodes, first=first)
             write_json(memory, found)
         found = json.loads(memory.read_text())
         print(f"  {memory.parent.parent.name}: {told(found)}", flush=True)

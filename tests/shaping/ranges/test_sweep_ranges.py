@@ -129,6 +129,7 @@ def test_the_same_episodes_fly_with_each_value() -> None:
     assert (steps == steps[0]).all()
     assert len(set(steps[0].tolist())) > 1
     assert (steps[0] == fly(cart(), Driver, 4).steps).all()
+    assert (steps[0, 1:] == fly(cart(), Driver, 3, {"wind": np.zeros(6)}, first=1).steps.reshape(2, 3)).all()
 
 
 def test_held_out_worlds_are_the_same_for_everyone_and_other_in_the_test_split(swept: Sweep) -> None:
