@@ -279,11 +279,10 @@ class PlayConfig(RunConfig):
 class RefineSettings:
     """The loop of `refine.py`."""
 
-    rounds: int = 3
+    rounds: int = 2
     candidates: int = 8  # proposals in a round
-    rungs: list[float] = field(default_factory=lambda: [0.125, 0.25])  # shares of total_steps
-    final: float = 0.5  # share of total_steps to which the best and the given one train in the final
-    enough: float = 0.7  # success of the leader at the last rung after which there is no further round
+    rungs: list[float] = field(default_factory=lambda: [0.125, 0.25, 0.5])  # shares of total_steps
+    enough: float = 0.95  # success of the leader at the last rung after which there is no further round
     minutes: float | None = None  # after which there is no further round
     warm_start: bool = False  # from the policy of the reward that a candidate was derived from
     programs: bool = False  # a model may write whole programs

@@ -33,7 +33,7 @@ from robo_ppo.env.randomization import Randomization
 from robo_ppo.env.rewards import Reward
 from robo_ppo.env.scenes import SceneBank, seed_of
 from robo_ppo.env.signals import PREVIOUS, Graph, SignalTable, State
-from robo_ppo.env.task import SUCCESS, Metric, Rewrite, Task
+from robo_ppo.env.task import SUCCESS, TIMEOUT, Metric, Rewrite, Task
 from robo_ppo.env.vector import BrokenWorld, Interface, Observation, Totals, Transition, VectorEnvironment
 from robo_ppo.sim.rows import Rows
 from robo_ppo.sim.simulation import Simulation
@@ -90,7 +90,7 @@ class Environment(VectorEnvironment):
         self.num_envs, self.device = options.num_envs, sim.device
         self.max_episode_steps = options.max_episode_steps
         self.term_names = reward.names
-        self.outcome_names = (SUCCESS, "broken", *task.failures, "timeout")
+        self.outcome_names = (SUCCESS, "broken", *task.failures, TIMEOUT)
         robot = task.robot
         self.interface = Interface(
             robot.name,
@@ -440,7 +440,7 @@ class Environment(VectorEnvironment):
         for name in self.task.failures:
             masks[name] = rest & values[name]
             rest = rest & ~values[name]
-        masks["timeout"] = rest
+        masks[TIMEOUT] = rest
         return masks
 
     def _carried(self) -> dict[str, dict[str, Tensor]]:

@@ -49,6 +49,8 @@ class CommandRange:
 
 SUCCESS = "success"
 """Every task has this signal (num_envs,) bool; it ends an episode well."""
+TIMEOUT = "timeout"
+"""The outcome of an episode that the time limit ended."""
 
 
 class Task(ABC):

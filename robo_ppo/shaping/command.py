@@ -28,7 +28,7 @@ from robo_ppo.shaping.prompt import Briefing
 from robo_ppo.shaping.proposer import Author, Proposer
 from robo_ppo.shaping.ranges import prepare as refine_ranges
 from robo_ppo.shaping.record import NAME, Refinement, best_file
-from robo_ppo.shaping.refine import GIVEN, Loop, Tools
+from robo_ppo.shaping.refine import GIVEN, Loop, Tools, rung_steps
 from robo_ppo.shaping.search import Search
 from robo_ppo.shaping.subject import RewardSubject
 
@@ -125,8 +125,6 @@ def _check(config: RefineConfig) -> None:
     rungs = settings.rungs
     if not rungs or sorted(set(rungs)) != list(rungs) or not 0.0 < rungs[0] <= rungs[-1] <= 1.0:
         raise UserError(f"refine.rungs must be rising shares of total_steps, as [0.125, 0.25], not {list(rungs)}")
-    if not rungs[-1] <= settings.final <= 1.0:
-        raise UserError(f"refine.final must be a share of total_steps from {rungs[-1]:g} to 1, not {settings.final:g}")
     if config.info:
         raise UserError("info=true is for train.py; here, try refine.rounds=1 with a small total_steps")
     if is_foreign(config):
@@ -136,9 +134,9 @@ def _check(config: RefineConfig) -> None:
 
 
 def _base(config: RefineConfig) -> RunConfig:
-    """How a candidate trains, to the end: as far as in the final."""
+    """How a candidate trains, to the end: the last rung."""
     base = RunConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(RunConfig)})
-    base.total_steps = max(1, round(config.refine.final * config.total_steps))
+    base.total_steps = rung_steps(config)[-1]
     return base
 
 

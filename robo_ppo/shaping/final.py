@@ -1,4 +1,4 @@
-"""The final: the best candidate against the given reward, with several seeds and more steps than any round gives.
+"""The final: the best candidate against the given reward, with several seeds.
 
 Both train with the same seeds. Each seed's best policy flies the same validation episodes, which are others than those
 that chose it. Only a difference whose interval lies above zero wins; a challenger whose policy the rules flag now makes
@@ -99,7 +99,7 @@ class Final:
         return not flags and is_better(difference)
 
     def _trained(self, name: str) -> list[Packet]:
-        """The diagnoses of a candidate's policies after the final's budget, one for each seed.
+        """The diagnoses of a candidate's policies after all of their steps, one for each seed.
 
         Raises:
             Untrained: a training failed.

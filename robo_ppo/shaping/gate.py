@@ -22,6 +22,7 @@ import numpy as np
 from robo_ppo.config import RunConfig
 from robo_ppo.env.build import is_foreign
 from robo_ppo.env.dry_run import DryRun
+from robo_ppo.env.flights import End
 from robo_ppo.env.language import Program, parse
 from robo_ppo.errors import UserError
 from robo_ppo.shaping.flights.learnable import Learnable, Way
@@ -78,6 +79,11 @@ class Gate:
     def margin(self, returns: TermReturns, weights: np.ndarray | None = None) -> float:
         """How clearly weights order the flights, in [-1, 1]; 1 where there is no ranking test."""
         return 1.0 if self.ranking is None else self.ranking.margin(returns, weights)
+
+    @property
+    def ends(self) -> list[End]:
+        """How each stored flight ended, in the order of the returns."""
+        return [flight.end for flight in self._returns.trajectories.flights]
 
     def ways_of(self, program: Program) -> dict[str, Way] | None:
         """What a program's terms pay on the way to success, and for trying; None where no flights tell."""

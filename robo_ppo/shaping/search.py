@@ -2,7 +2,8 @@
 
     proposals, _ = Search(gate, library, seed=0).propose(request)
 
-Half of the proposals begin at the leader, as a person would; the others where Optuna's TPE draws from what has
+Half of the proposals begin at the leader, as a person would: every other one of those with a change against what the
+leader's policy does wrong, failing or running out of time. The others begin where Optuna's TPE draws from what has
 worked. Each is then *mended*: changed in one place after another, as long as that helps, until it ranks the stored
 flights as it should (`gate`) and promises to teach (`learnable`). Without stored flights nothing is mended.
 
@@ -16,11 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from typing_extensions import override
 
+from robo_ppo.env.flights import End
 from robo_ppo.env.language import Program
 from robo_ppo.env.scenes import seed_of
+from robo_ppo.env.task import SUCCESS, TIMEOUT
 from robo_ppo.shaping.edits import Library
 from robo_ppo.shaping.gate import Gate, passed
 from robo_ppo.shaping.llm.model import Usage
+from robo_ppo.shaping.packets.packet import Packet
 from robo_ppo.shaping.proposer import Proposal, Proposer, Request
 from robo_ppo.shaping.search_columns import WEIGHT, Columns
 from robo_ppo.shaping.search_space import Point, Space
@@ -28,6 +32,7 @@ from robo_ppo.shaping.search_space import Point, Space
 if TYPE_CHECKING:
     import optuna
 
+_FAULTS = {"failure": "failures", "timeout": "timeouts"}
 _KNOWN = 4  # rewards must have been tried before TPE draws from what is known of them
 _DRAWS = 8  # for every proposal that is wanted; what is found until then is proposed
 _MENDS = 600  # changes that are tried to mend a draw
@@ -52,20 +57,25 @@ class Search(Proposer):
         study = self._study(request, space, columns)
         here, distributions = space.point(leader.program, columns), space.distributions()
         known = {one.program.text for one in (*request.tried, *request.refused)}
+        fault = _fault(leader.packet)
         found: list[Proposal] = []
         for number in range(_DRAWS * request.count):
             if len(found) == request.count:
                 break
-            derives = number % 2 == 0
-            start = here if derives else study.ask(distributions).params
-            for _ in range(rng.integers(0, _FIRST_CHANGES + 1) if derives else 0):
-                start = space.changed(start, rng)
+            start, reason = here, f"{leader.name}, mended"
+            if number % 2:
+                start, reason = study.ask(distributions).params, "drawn in view of what was tried, and mended"
+            elif number % 4 and fault is not None:
+                start = space.leaning(here, fault, columns, rng)
+                reason = f"{leader.name} against its {_FAULTS[fault]}, mended"
+            else:
+                for _ in range(rng.integers(0, _FIRST_CHANGES + 1)):
+                    start = space.changed(start, rng)
             weights = space.weights(_mended(start, space, columns, rng), columns)
             program = _with(leader.program, weights) if weights else None
             if program is None or program.text in known or not passed(self._gate.judge(program)):
                 continue
             known.add(program.text)
-            reason = f"{leader.name}, mended" if derives else "drawn in view of what was tried, and mended"
             found.append(Proposal(program, leader.name, self.origin, reason))
         return found, Usage()
 
@@ -83,6 +93,14 @@ class Search(Proposer):
             params = space.point(tried.program, columns)
             study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=value))
         return study
+
+
+def _fault(packet: Packet | None) -> End | None:
+    """How most episodes that do not succeed end; None where nothing is known of them."""
+    counts = packet.outcomes if packet is not None else {}
+    late = counts.get(TIMEOUT, 0)
+    failed = sum(counts.values()) - counts.get(SUCCESS, 0) - late
+    return None if late == failed == 0 else "failure" if failed > late else "timeout"
 
 
 def _mended(point: Point, space: Space, columns: Columns, rng: np.random.Generator) -> Point:

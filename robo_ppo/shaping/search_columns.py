@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robo_ppo.env.flights import End
 from robo_ppo.env.language import Program
 from robo_ppo.errors import UserError
 from robo_ppo.shaping.flights.learnable import Way, bearing, guidance
@@ -17,6 +18,7 @@ from robo_ppo.shaping.flights.returns import TermReturns
 from robo_ppo.shaping.gate import Gate
 
 WEIGHT = "weight"
+_BETTER: dict[End, End] = {"failure": "timeout", "timeout": "success"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,15 @@ class Columns:
     def scale(self, term: str, settings: Mapping[str, float]) -> float:
         """What a term with a weight of 1 pays in a typical flight, in absolute value."""
         return float(np.sqrt(np.square(self.of(term, settings).returns).mean()))
+
+    def against(self, end: End, term: str, settings: Mapping[str, float]) -> float:
+        """How a term speaks against an end: what it pays more, over its scale, where flights ended a way better."""
+        returns, ends = self.of(term, settings).returns, np.array(self._gate.ends)
+        so, better = ends == end, ends == _BETTER[end]
+        if len(returns) != len(ends) or not so.any() or not better.any():
+            return 0.0
+        scale = self.scale(term, settings)
+        return float(returns[better].mean() - returns[so].mean()) / scale if scale > 0.0 else 0.0
 
     def qualities(self, weights: Mapping[str, Mapping[str, float]]) -> np.ndarray:
         """Margin, guidance and bearing of a reward, each in [-1, 1]; what no flights tell of is 1."""

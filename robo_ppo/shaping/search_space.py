@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from robo_ppo.env.flights import End
 from robo_ppo.env.language import Program
 from robo_ppo.shaping.edits import Library
 from robo_ppo.shaping.search_columns import WEIGHT, Columns
@@ -30,6 +31,7 @@ _SHARES = (0.003, 3.0)
 _SETTINGS = (0.05, 5.0)  # of a setting without a default: SI units of a robot's size
 _AROUND = 4.0  # how far a setting with a default may be drawn from it, as a factor
 _FACTORS = (0.1, 0.25, 0.5, 2.0, 4.0, 10.0)  # of a change
+_LEANS = (2.0, 4.0)  # factors of a term that speaks against what goes wrong
 _LEAVES = 0.2  # how often a change takes a term out
 _ON, _SHARE = "on", "share"
 
@@ -97,19 +99,38 @@ class Space:
         low, high = self.ranges[key]
         return {**point, key: min(max(point[key] * float(rng.choice(_FACTORS)), low), high)}
 
+    def leaning(self, point: Point, end: End, columns: Columns, rng: np.random.Generator) -> Point:
+        """The point with one or two terms stronger that speak against such an end, or weaker that speak for it."""
+        terms = self.terms
+        against = np.array([columns.against(end, term, self._settings(point, term)) for term in terms])
+        is_there = np.array([point[f"{term}:{_ON}"] for term in terms])
+        odds = np.where(is_there | (against > 0.0), np.square(against), 0.0)  # what is not there cannot be weaker
+        if not odds.any():
+            return point
+        most = min(int(rng.integers(1, 3)), np.count_nonzero(odds))
+        for number in rng.choice(len(terms), most, replace=False, p=odds / odds.sum()):
+            key, factor = f"{terms[number]}:{_SHARE}", float(rng.choice(_LEANS))
+            share = point[key] * (factor if against[number] > 0.0 else 1.0 / factor)
+            low, high = self.ranges[key]
+            point = {**point, f"{terms[number]}:{_ON}": True, key: min(max(share, low), high)}
+        return point
+
     def weights(self, point: Point, columns: Columns) -> dict[str, dict[str, float]]:
         """The terms that are on, with weights and settings."""
         weights: dict[str, dict[str, float]] = {}
         for term in self.terms:
             if not point[f"{term}:{_ON}"]:
                 continue
-            prefix = f"{term}:"
-            drawn = {key.removeprefix(prefix): value for key, value in point.items() if key.startswith(prefix)}
-            settings = {name: _rounded(value) for name, value in drawn.items() if name not in (_ON, _SHARE)}
+            settings = self._settings(point, term)
             scale = columns.scale(term, settings)
             if scale > 0.0:  # else it pays nothing, whatever its weight
-                weights[term] = {WEIGHT: _rounded(drawn[_SHARE] * _TOTAL / scale), **settings}
+                weights[term] = {WEIGHT: _rounded(point[f"{term}:{_SHARE}"] * _TOTAL / scale), **settings}
         return weights
+
+    def _settings(self, point: Point, term: str) -> dict[str, float]:
+        prefix = f"{term}:"
+        drawn = {key.removeprefix(prefix): value for key, value in point.items() if key.startswith(prefix)}
+        return {name: _rounded(value) for name, value in drawn.items() if name not in (_ON, _SHARE)}
 
 
 def _rounded(value: float) -> float:

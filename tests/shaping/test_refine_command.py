@@ -20,7 +20,6 @@ MISTAKES = [
     ("refine.candidates=0", "refine.candidates must be at least 1, not 0"),
     ("refine.rungs=[0.3,0.1]", "refine.rungs must be rising shares of total_steps"),
     ("refine.rungs=[0.5,1.5]", "refine.rungs must be rising shares of total_steps"),
-    ("refine.final=0.1", "refine.final must be a share of total_steps from 0.25 to 1, not 0.1"),
     ("refine.enough=95", "refine.enough must be a share of episodes, above 0 and at most 1, not 95"),
     ("refine.minutes=-3", "refine.minutes must be more than 0"),
     ("target=rewards", "target=rewards: what is to be refined is reward or randomization"),

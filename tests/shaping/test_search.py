@@ -1,5 +1,8 @@
 """The search without a model: everything that it proposes passes the gate, and it proposes the same again."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 
 from robo_ppo.env.language import Program, parse, program_of
@@ -9,8 +12,10 @@ from robo_ppo.shaping.gate import passed
 from robo_ppo.shaping.prompt import Briefing
 from robo_ppo.shaping.proposer import Request, Tried
 from robo_ppo.shaping.search import Search
-from tests.shaping.loops import OVERRIDES, gate
-from tests.shaping.packets import config_of
+from robo_ppo.shaping.search_columns import Columns
+from robo_ppo.shaping.search_space import Space
+from tests.shaping.loops import GOOD, OVERRIDES, gate, reward
+from tests.shaping.packets import SOUND, config_of
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +58,32 @@ def test_the_same_seed_and_history_propose_the_same_and_others_do_not() -> None:
     # What was tried is not proposed again.
     tried = tuple(Tried(str(n), parse(text, "tried"), 0.5, 1) for n, text in enumerate(first))
     assert not set(first) & set(texts(0, request(given(POOR[0]), tried=tried)))
+
+
+def test_terms_speak_against_the_ends_that_they_pay_less_for() -> None:
+    columns = Columns(gate(), reward(GOOD))
+    assert columns.against("failure", "failure", {}) > 1.0 > 0.1 > columns.against("failure", "success_bonus", {})
+    assert columns.against("timeout", "success_bonus", {}) > 1.0 > 0.1 > columns.against("timeout", "failure", {})
+    space = Space.of(LIBRARY, reward(GOOD))
+    start = space.point(reward(GOOD), columns)
+    grown: set[str] = set()
+    for seed in range(20):
+        point = space.leaning(start, "failure", columns, np.random.default_rng(seed))
+        changed = {key for key in point if point[key] != start[key]}
+        assert 1 <= len({key.partition(":")[0] for key in changed}) <= 2
+        grown |= {key for key in changed if key.endswith(":share") and point[key] > start[key]}
+    assert "failure:share" in grown
+    assert "success_bonus:share" not in grown
+
+
+@pytest.mark.parametrize(("outcome", "fault"), [("ground", "failures"), ("timeout", "timeouts"), ("success", None)])
+def test_some_proposals_are_made_against_what_the_leaders_policy_does_wrong(outcome: str, fault: str | None) -> None:
+    packet = dataclasses.replace(SOUND, outcomes={"success": 20, outcome: 180})
+    leader = Tried("r01_c02", reward(GOOD), 0.1, 2, packet=packet)
+    proposals, _ = Search(gate(), LIBRARY, seed=0).propose(Request(2, 6, leader, [leader], []))
+    told = [one.reason for one in proposals if "against its" in one.reason]
+    assert told == ([f"r01_c02 against its {fault}, mended"] * len(told) if fault else [])
+    assert bool(told) == (fault is not None)
 
 
 def test_terms_of_the_leaders_own_program_take_part() -> None:

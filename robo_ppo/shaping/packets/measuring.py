@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from robo_ppo.env.environment import Environment
-from robo_ppo.env.task import SUCCESS
+from robo_ppo.env.task import SUCCESS, TIMEOUT
 from robo_ppo.env.vector import Transition
 from robo_ppo.errors import UserError
 from robo_ppo.run.episodes import Episodes
@@ -121,7 +121,7 @@ class Observer:
 
     def _stalling(self, episodes: Episodes) -> Stalling:
         well, reached = episodes.outcome == SUCCESS, self._reached.numpy()
-        stalled = (episodes.outcome == "timeout") & (reached >= STALLED * episodes.steps)
+        stalled = (episodes.outcome == TIMEOUT) & (reached >= STALLED * episodes.steps)
         pay, there = (values.numpy()[stalled].sum() for values in (self._paid.abs().sum(0), self._paid_there))
         return Stalling(
             seconds=(mean(reached[~well]) or 0.0) * self._environment.interface.control_period,

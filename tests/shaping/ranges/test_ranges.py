@@ -286,7 +286,7 @@ def test_a_whole_refinement_ends_with_ranges_that_can_be_trained_on(tmp_path: Pa
     """From the shipped policy, with far too little training: whatever comes of it is written down and can be used."""
     root = Path(__file__).parents[3]
     small = ["total_steps=60000", "num_envs=256", "ranks=1", "ppo.horizon=16", "validation.episodes=16"]
-    loop = ["refine.rungs=[0.5,1.0]", "refine.final=1", "refine.rounds=1", "refine.candidates=2", "refine.episodes=20"]
+    loop = ["refine.rungs=[0.5,1.0]", "refine.rounds=1", "refine.candidates=2", "refine.episodes=20"]
     quiet = ["refine.video=false", "refine.pictures=false", f"runs={tmp_path}", "init=policies/uav_hover.onnx"]
     command = [sys.executable, "refine.py", "target=randomization", "task=uav_hover", *small, *loop, *quiet]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=900, check=False)
