@@ -199,7 +199,7 @@ class Firmware:
 
 def configure(settings: Sequence[str]) -> None:
     """Give settings to the running firmware over its command line, and save them, which ends it."""
-    with socket.create_connection((HOST, COMMAND_LINE), timeout=5.0) as wire:
+    with socket.create_connection((HOST, COMMAND_LINE), timeout=20.0) as wire:
         wire.sendall(b"#")
         _prompt(wire)
         for line in settings:

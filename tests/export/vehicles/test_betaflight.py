@@ -1,6 +1,7 @@
 """Our policies through Betaflight's own firmware, in real time; `robo_ppo.export.vehicles.betaflight` builds it."""
 
 import math
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,9 +33,22 @@ def test_without_the_firmware_it_says_how_to_build_it(tmp_path: Path, monkeypatc
 
 def test_the_shipped_policy_hovers_through_the_firmware() -> None:
     with Aloft("uav_hover", "none") as aloft:
-        flown = aloft.fly(10)
-    assert flown.outcome == "success", flown.story()
-    assert flown.states()[:4] == [State.LAUNCH, State.READY, State.RAMP, State.POLICY]
+        for _ in range(4):
+            before = stolen()
+            flown = aloft.fly(10)
+            if flown.outcome == "success":
+                assert flown.states()[:4] == [State.LAUNCH, State.READY, State.RAMP, State.POLICY]
+                return
+            assert stolen() - before > 0.02, flown.story()
+    pytest.skip("a real-time test: the host kept the processors from this machine in each of 4 flights")
+
+
+def stolen() -> float:
+    """Seconds for which a hypervisor has kept a processor from this machine so far; 0 where nobody counts them."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return 0.0
+    return int(stat.read_text().split(maxsplit=9)[8]) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.slow
