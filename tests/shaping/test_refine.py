@@ -18,7 +18,7 @@ from robo_ppo.shaping.packets.rules import Flag
 from robo_ppo.shaping.proposer import Proposal, Request
 from robo_ppo.shaping.record import Refinement
 from robo_ppo.shaping.subject import RewardSubject
-from tests.shaping.loops import BESIDE, GOOD, Script, Teacher, config, exported_once, loop, reward
+from tests.shaping.loops import BESIDE, GOOD, Foretold, Script, Teacher, config, exported_once, loop, reward
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -50,7 +50,12 @@ def refined(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Refinement,
         Script([reward({**BESIDE, "time": 1.0}), reward(GOOD), reward(BESIDE | {"time": 0.02})]),
         Teacher(),
     )
-    return folder, loop(folder, reward(BESIDE), script, teacher, config()).run(), script, teacher
+    return (
+        folder,
+        loop(folder, reward(BESIDE), script, teacher, config(), subject=RewardSubject()).run(),
+        script,
+        teacher,
+    )
 
 
 def test_it_finds_the_reward_that_is_better_and_shows_by_how_much(
@@ -90,7 +95,7 @@ def test_run_again_it_trains_and_diagnoses_nothing_and_finds_the_same(
     folder, found, script, _ = refined
     teacher = Teacher()
     packets = {path: path.stat().st_mtime_ns for path in folder.rglob("packet.json")}
-    again = loop(folder, reward(BESIDE), script, teacher, config()).run()
+    again = loop(folder, reward(BESIDE), script, teacher, config(), subject=RewardSubject()).run()
     assert unstamped(again) == unstamped(found)
     assert teacher.trained == []
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("packet.json")} == packets
@@ -105,7 +110,7 @@ def test_killed_at_any_training_it_goes_on_and_trains_each_once(
     for attempt in range(len(whole.trained) + 1):
         teacher = Teacher(fails=_killed_after(2))
         try:
-            again = loop(tmp_path, reward(BESIDE), script, teacher, config()).run()
+            again = loop(tmp_path, reward(BESIDE), script, teacher, config(), subject=RewardSubject()).run()
         except KeyboardInterrupt:
             done += [(str(folder.relative_to(tmp_path)), steps) for folder, steps in teacher.trained[:2]]
             continue
@@ -141,7 +146,7 @@ def test_nothing_that_is_not_better_replaces_the_given_reward(tmp_path: Path) ->
     assert found.test_after == found.test_before
 
 
-class Suspicious(RewardSubject):
+class Suspicious(Foretold):
     """Finds a sign of a hack wherever these candidates are."""
 
     def __init__(self, *, in_round: str = "", in_final: str = "") -> None:
@@ -298,5 +303,5 @@ def test_test_episodes_are_flown_once(refined: tuple[Path, Refinement, Script, T
     assert kept == [f"candidates/{name}/seed_{seed}/tested.json" for name in ("given", "r01_c02") for seed in range(3)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RewardSubject, "tested", lambda *_: pytest.fail("flown again"))
-        again = loop(folder, reward(BESIDE), script, Teacher(), config()).run()
+        again = loop(folder, reward(BESIDE), script, Teacher(), config(), subject=RewardSubject()).run()
     assert again.test_after == found.test_after
