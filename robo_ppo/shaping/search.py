@@ -32,7 +32,6 @@ from robo_ppo.shaping.search_space import Point, Space
 if TYPE_CHECKING:
     import optuna
 
-_FAULTS = {"failure": "failures", "timeout": "timeouts"}
 _KNOWN = 4  # rewards must have been tried before TPE draws from what is known of them
 _DRAWS = 8  # for every proposal that is wanted; what is found until then is proposed
 _MENDS = 600  # changes that are tried to mend a draw
@@ -67,7 +66,7 @@ class Search(Proposer):
                 start, reason = study.ask(distributions).params, "drawn in view of what was tried, and mended"
             elif number % 4 and fault is not None:
                 start = space.leaning(here, fault, columns, rng)
-                reason = f"{leader.name} against its {_FAULTS[fault]}, mended"
+                reason = f"{leader.name} against its {fault}s, mended"
             else:
                 for _ in range(rng.integers(0, _FIRST_CHANGES + 1)):
                     start = space.changed(start, rng)

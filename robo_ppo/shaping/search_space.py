@@ -83,7 +83,7 @@ class Space:
                 others = {n: v for n, v in settings.items() if n != WEIGHT}
                 share = settings[WEIGHT] * columns.scale(term, others) / _TOTAL if name == _SHARE else None
                 value = others.get(name) if share is None else share
-            point[key] = min(max(value, low), high) if value is not None else math.sqrt(low * high)
+            point[key] = self._within(key, value) if value is not None else math.sqrt(low * high)
         return point
 
     def changed(self, point: Point, rng: np.random.Generator) -> Point:
@@ -96,8 +96,7 @@ class Space:
         if rng.random() < _LEAVES:
             return {**point, f"{term}:{_ON}": False}
         key = str(rng.choice(keys))
-        low, high = self.ranges[key]
-        return {**point, key: min(max(point[key] * float(rng.choice(_FACTORS)), low), high)}
+        return {**point, key: self._within(key, point[key] * float(rng.choice(_FACTORS)))}
 
     def leaning(self, point: Point, end: End, columns: Columns, rng: np.random.Generator) -> Point:
         """The point with one or two terms stronger that speak against such an end, or weaker that speak for it."""
@@ -111,8 +110,7 @@ class Space:
         for number in rng.choice(len(terms), most, replace=False, p=odds / odds.sum()):
             key, factor = f"{terms[number]}:{_SHARE}", float(rng.choice(_LEANS))
             share = point[key] * (factor if against[number] > 0.0 else 1.0 / factor)
-            low, high = self.ranges[key]
-            point = {**point, f"{terms[number]}:{_ON}": True, key: min(max(share, low), high)}
+            point = {**point, f"{terms[number]}:{_ON}": True, key: self._within(key, share)}
         return point
 
     def weights(self, point: Point, columns: Columns) -> dict[str, dict[str, float]]:
@@ -126,6 +124,11 @@ class Space:
             if scale > 0.0:  # else it pays nothing, whatever its weight
                 weights[term] = {WEIGHT: _rounded(point[f"{term}:{_SHARE}"] * _TOTAL / scale), **settings}
         return weights
+
+    def _within(self, key: str, value: float) -> float:
+        """The value, or the border of its range that it lies beyond."""
+        low, high = self.ranges[key]
+        return min(max(value, low), high)
 
     def _settings(self, point: Point, term: str) -> dict[str, float]:
         prefix = f"{term}:"

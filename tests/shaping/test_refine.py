@@ -31,7 +31,7 @@ def all_is_quick() -> Iterator[None]:
 
 @pytest.fixture
 def without_final(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For what happens before: a final takes longer than all rounds."""
+    """For what happens before it."""
     monkeypatch.setattr(final.Final, "run", lambda *_: [])
 
 

@@ -113,7 +113,7 @@ def test_a_small_refinement_with_real_trainings_ends_and_every_candidate_trains(
     subprocess.run(command_line, cwd=tmp_path, env=environment(), check=True)
     (folder,) = (tmp_path / "refine_uav_hover").iterdir()
     found = record.load(folder)
-    trained = [one for turn in found.rounds for one in turn.candidates if all(v.passed for v in one.verdicts[:3])]
+    trained = [one for one in found.everyone[1:] if all(v.passed for v in one.verdicts[:3])]
     assert trained
     assert all(one.rungs for one in trained)
     assert found.test_before is not None

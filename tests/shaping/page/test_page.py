@@ -111,7 +111,7 @@ def folder(tmp_path: Path) -> Path:
 def fill(place: Path, whole: Refinement) -> None:
     """Write a record, and what lies in its candidates' folders."""
     record.save(whole, place)
-    for one in (whole.given, *(one for turn in whole.rounds for one in turn.candidates)):
+    for one in whole.everyone:
         own = place / "candidates" / one.name
         own.mkdir(parents=True, exist_ok=True)
         (own / "reward.py").write_text(one.program)
