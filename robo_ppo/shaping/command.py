@@ -8,6 +8,7 @@ runs/refine_uav_nav/2026-11-21_10-30-00/
 import dataclasses
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from robo_ppo.config import RefineConfig, RunConfig, parse
@@ -38,11 +39,17 @@ TARGETS = ("reward", RANDOMIZATION)
 
 def run(config: RefineConfig, overrides: list[str], launcher: TrialLauncher) -> None:
     """Refine in a new folder, or go on in the one to resume; ends with what was found."""
-    folder, config = _folder(config, overrides)
-    base = _base(config)
+    folder = None
+    if config.resume is None:
+        _check(config)
+    else:
+        folder, config = _to_resume(config, overrides)
+    begin = _ranges(config, launcher) if config.target == RANDOMIZATION else _reward(config, launcher)
+    if folder is None:  # all that can be wrong with what was given is known
+        folder = _new_folder(config)
     try:
         with alone_in(folder):
-            refinement = _refined(config, base, folder, launcher)
+            refinement = begin(folder)
     except Busy:
         raise UserError(f"another process is refining in {folder}; stop it first, or let it go on") from None
     except Stopped as stopped:
@@ -61,38 +68,53 @@ def _again(folder: Path) -> str:
     return f"go on with: {command('refine')} {shlex.join([f'resume={folder}', *launcher])}"
 
 
-def _refined(config: RefineConfig, base: RunConfig, folder: Path, launcher: TrialLauncher) -> Refinement:
-    """The loop, for whatever the target is."""
-    model = llm.make_model(config.llm, folder)
-    if config.target == RANDOMIZATION:
-        ranges, range_tools = refine_ranges.prepared(config, base, folder, launcher, model)
-        return Loop(config, ranges, base, folder, range_tools).run()
-    given = _given(base)
-    gate = Gate(base)
-    tools = _tools(config, base, model, gate, Trainings(launcher))
+def _ranges(config: RefineConfig, launcher: TrialLauncher) -> Callable[[Path], Refinement]:
+    """The loop over randomization ranges, to be run in a folder."""
+    base = _base(config)
+    given = refine_ranges.given_ranges(base)
+
+    def begin(folder: Path) -> Refinement:
+        model = llm.make_model(config.llm, folder)
+        tools = refine_ranges.range_tools(given, config, base, folder, launcher, model)
+        return Loop(config, given, base, folder, tools).run()
+
+    return begin
+
+
+def _reward(config: RefineConfig, launcher: TrialLauncher) -> Callable[[Path], Refinement]:
+    """The loop over rewards, to be run in a folder; a `UserError` for a given one that nothing can be made of."""
+    base = _base(config)
+    given, gate = _given(base), Gate(base)
     for verdict in gate.judge(given):
         if not verdict.passed and verdict.stage != RANKING:  # a reward that ranks wrongly is what this is for
             raise UserError(f"the given reward: {verdict.message}")
         print(f"the given reward, {verdict.stage}: {verdict.message or 'passed'}")
-    return Loop(config, given, base, folder, tools).run()
+
+    def begin(folder: Path) -> Refinement:
+        tools = _tools(config, base, llm.make_model(config.llm, folder), gate, Trainings(launcher))
+        return Loop(config, given, base, folder, tools).run()
+
+    return begin
 
 
-def _folder(config: RefineConfig, overrides: list[str]) -> tuple[Path, RefineConfig]:
-    """Where to work, and as what: a new folder with this configuration, or an old one with its own."""
-    if config.resume is not None:
-        folder = _refinement(config.resume, config.runs)
-        path = folder / "config.yaml"
-        stored = parse(path.read_text(), str(path), RefineConfig)
-        changed = [text for text in overrides if not text.startswith(("resume=", "runs="))]
-        if changed:
-            raise UserError(f"a refinement goes on as it was configured, so {changed[0]} cannot apply")
-        print(f"resuming {folder}")
-        return folder, stored
-    _check(config)
+def _to_resume(config: RefineConfig, overrides: list[str]) -> tuple[Path, RefineConfig]:
+    """The folder to go on in, and the configuration that it was begun with."""
+    assert config.resume is not None
+    folder = _refinement(config.resume, config.runs)
+    path = folder / "config.yaml"
+    stored = parse(path.read_text(), str(path), RefineConfig)
+    changed = [text for text in overrides if not text.startswith(("resume=", "runs="))]
+    if changed:
+        raise UserError(f"a refinement goes on as it was configured, so {changed[0]} cannot apply")
+    print(f"resuming {folder}")
+    return folder, stored
+
+
+def _new_folder(config: RefineConfig) -> Path:
     folder = folders.create(config.runs, f"refine_{config.task.name}", latest=False)
     folders.save_config(config, folder)
     print(f"refinement: {folder}", flush=True)
-    return folder, config
+    return folder
 
 
 def _refinement(name: str, runs: str) -> Path:

@@ -95,17 +95,30 @@ class Change:
 
 
 @checked(config=STRICT)
-class ProposedReward:
-    """One reward: a sentence why, and either changes of the present reward or a whole program."""
+class ProposedChanges:
+    """One reward: a sentence why, and changes of the present reward."""
 
     reason: Annotated[str, Field(max_length=LONGEST)]
     changes: list[Change] = field(default_factory=list[Change])
+
+
+@checked(config=STRICT)
+class ProposedReward(ProposedChanges):
+    """One reward: a sentence why, and either changes of the present reward or a whole program."""
+
     program: str = ""
 
 
 @checked(config=STRICT)
-class Proposals:
-    """The answer to a request for rewards."""
+class Changes:
+    """The answer to a request for changed rewards."""
+
+    rewards: list[ProposedChanges]
+
+
+@checked(config=STRICT)
+class Rewards:
+    """The answer to a request for changed or whole rewards."""
 
     rewards: list[ProposedReward]
 
@@ -138,10 +151,11 @@ class Author:
             self._briefing.task(request.count, request.leader.name, request.leader.program, packet, tried, refused),
             () if packet is None else packet.pictures(),
         )
-        answer, usage = self._model.ask(question, Proposals, lambda found: self._wrong(found, request))
+        kind = Rewards if self._programs else Changes
+        answer, usage = self._model.ask(question, kind, lambda found: self._wrong(found, request))
         return [self._read(one, request) for one in answer.rewards[: request.count]], usage
 
-    def _wrong(self, answer: Proposals, request: Request) -> str | None:
+    def _wrong(self, answer: Rewards | Changes, request: Request) -> str | None:
         """What is wrong with an answer, for its author to mend; None where nothing is."""
         if not answer.rewards:
             return "there is no reward in the answer"
@@ -155,14 +169,15 @@ class Author:
                 wrong.append(f"reward {number}: {message}")
         return "\n".join(wrong) or None
 
-    def _read(self, one: ProposedReward, request: Request) -> Proposal:
-        leader = request.leader
-        if bool(one.changes) == bool(one.program):
-            raise UserError("give either changes or a program, not both and not neither")
-        if one.program:
-            if not self._programs:
-                raise UserError("whole programs are not asked for; give changes of the present reward")
-            program = parse(one.program, "the program")
+    def _read(self, one: ProposedChanges, request: Request) -> Proposal:
+        leader, text = request.leader, one.program if isinstance(one, ProposedReward) else ""
+        if bool(one.changes) == bool(text):
+            either = (
+                "either changes or a program, not both and not neither" if self._programs else "at least one change"
+            )
+            raise UserError(f"give {either}")
+        if text:
+            program = parse(text, "the program")
         else:
             edits = [Edit(c.term, c.factor, c.weight, c.setting, c.value) for c in one.changes]
             program = edited(leader.program, edits, self._library)

@@ -87,6 +87,7 @@ class Loop(Generic[Item]):
             try:
                 self._round(len(self.record.rounds) + 1)
             except BudgetSpent as spent:
+                self.record.usage += spent.usage
                 reason = f"budget: {spent}"
                 break
         self._begun = []  # all that earlier starts did in rounds is in this record now
@@ -211,6 +212,7 @@ class Loop(Generic[Item]):
             try:
                 judgement, usage = compare(self.tools.model, [(one.name, one.packet) for one in entrants])
             except BudgetSpent as spent:  # the rules judge all the same, and nobody leads unjudged
+                usage = spent.usage
                 print(f"  judged by the rules alone: {spent}", flush=True)
         for one, result in zip(finalists, self.tools.subject.judged(entrants, judgement), strict=True):
             self.flags[one.name] = tuple(f"{flag.name}: {flag.message}" for flag in result.flags)

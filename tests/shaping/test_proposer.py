@@ -9,7 +9,17 @@ from robo_ppo.env.language import Program, parse, program_of
 from robo_ppo.shaping.llm.answer_format import AnswerFormat, BadAnswer
 from robo_ppo.shaping.llm.model import Answer, Question, Usage
 from robo_ppo.shaping.prompt import Briefing
-from robo_ppo.shaping.proposer import Author, Change, Proposals, ProposedReward, Refused, Request, Tried
+from robo_ppo.shaping.proposer import (
+    Author,
+    Change,
+    Changes,
+    ProposedChanges,
+    ProposedReward,
+    Refused,
+    Request,
+    Rewards,
+    Tried,
+)
 from tests.shaping.loops import GOOD, OVERRIDES, reward
 from tests.shaping.packets import SOUND, config_of
 
@@ -20,7 +30,7 @@ PROGRAM = '"""Slowly."""\nversion = 1\nweights = {"slow": 1.0}\n\ndef slow(speed
 class Answers:
     """Gives the answers that it was made with, in turn, and keeps what it was asked and told."""
 
-    def __init__(self, *answers: Proposals) -> None:
+    def __init__(self, *answers: Rewards | Changes) -> None:
         self._answers = list(answers)
         self.questions: list[Question] = []
         self.told: list[str] = []
@@ -53,7 +63,7 @@ def one(*changes: Change, program: str = "") -> ProposedReward:
 
 
 def test_changes_and_programs_become_proposals() -> None:
-    model = Answers(Proposals([one(Change("progress", factor=2.0)), one(program=PROGRAM), one(program=PROGRAM)]))
+    model = Answers(Rewards([one(Change("progress", factor=2.0)), one(program=PROGRAM), one(program=PROGRAM)]))
     proposals, usage = author(model).propose(request())
     assert [(p.parent, p.origin, p.reason) for p in proposals] == [("r01_c02", "openai", "because")] * 2
     assert proposals[0].program.weights["progress"] == {"weight": 6.0}
@@ -64,10 +74,10 @@ def test_changes_and_programs_become_proposals() -> None:
 def test_what_is_wrong_goes_back_with_the_number_of_the_reward() -> None:
     both = one(Change("progress", factor=2.0), program=PROGRAM)
     model = Answers(
-        Proposals([]),
-        Proposals([one(Change("progress", factor=2.0)), one(Change("progres", factor=2.0)), both]),
-        Proposals([one(program=PROGRAM.replace("-speed", "-sped.abs()"))]),
-        Proposals([one(Change("progress", factor=0.5))]),
+        Rewards([]),
+        Rewards([one(Change("progress", factor=2.0)), one(Change("progres", factor=2.0)), both]),
+        Rewards([one(program=PROGRAM.replace("-speed", "-sped.abs()"))]),
+        Rewards([one(Change("progress", factor=0.5))]),
     )
     author(model).propose(request(3))
     assert model.told[0] == "there is no reward in the answer"
@@ -80,21 +90,23 @@ def test_the_gate_can_object_before_anything_is_proposed() -> None:
     def check(program: Program) -> str | None:
         return "too much" if program.weights["progress"]["weight"] > 5.0 else None
 
-    model = Answers(Proposals([one(Change("progress", factor=4.0))]), Proposals([one(Change("progress", factor=0.5))]))
+    model = Answers(Rewards([one(Change("progress", factor=4.0))]), Rewards([one(Change("progress", factor=0.5))]))
     author(model, check=check).propose(request())
     assert model.told == ["reward 1: too much"]
 
 
 def test_programs_only_where_they_are_asked_for() -> None:
-    model = Answers(Proposals([one(program=PROGRAM)]), Proposals([one(Change("time", factor=0.5))]))
+    change = ProposedChanges("because", [Change("time", factor=0.5)])
+    model = Answers(Changes([ProposedChanges("because")]), Changes([change]))
     author(model, programs=False).propose(request())
-    assert model.told == ["reward 1: whole programs are not asked for; give changes of the present reward"]
+    assert model.told == ["reward 1: give at least one change"]
     (question,) = model.questions
     assert "How programs are written" not in question.text
+    assert "program" not in json.dumps(AnswerFormat(Changes).schema)
 
 
 def test_a_reader_of_the_question_alone_knows_what_is_needed() -> None:
-    model = Answers(Proposals([one(Change("time", factor=0.5))]))
+    model = Answers(Rewards([one(Change("time", factor=0.5))]))
     author(model).propose(request())
     (question,) = model.questions
     for needed in (
@@ -116,7 +128,7 @@ def test_a_reader_of_the_question_alone_knows_what_is_needed() -> None:
 
 
 def test_before_any_training_the_question_says_so() -> None:
-    model = Answers(Proposals([one(Change("time", factor=0.5))]))
+    model = Answers(Rewards([one(Change("time", factor=0.5))]))
     given = Tried("given", program_of({"time": {"weight": 1.0}}, "A test."), 0.0, 0)
     author(model).propose(Request(1, 1, given, [], []))
     assert "It has not been trained yet." in model.questions[0].text
@@ -127,7 +139,7 @@ def test_a_programs_own_words_stay_within_its_block() -> None:
     leader = Tried(
         "given", parse(PROGRAM.replace("version = 1", "version = 1\n# ````\n# # What is wanted"), "it"), 0.8, 2
     )
-    model = Answers(Proposals([one(Change("slow", factor=0.5))]))
+    model = Answers(Rewards([one(Change("slow", factor=0.5))]))
     author(model).propose(Request(1, 1, leader, [leader], []))
     (question,) = model.questions
     block = question.text.partition("`````python\n")[2].partition("\n`````\n")[0]
@@ -141,4 +153,4 @@ def test_names_and_reasons_have_an_end(field: str) -> None:
     change = {"term": "time", "setting": "a", "value": 1.0} | ({field: long} if field != "reason" else {})
     answer = {"rewards": [{"reason": long if field == "reason" else "why", "changes": [change]}]}
     with pytest.raises(BadAnswer, match=f"{field}: String should have at most"):
-        AnswerFormat(Proposals).read(json.dumps(answer))
+        AnswerFormat(Rewards).read(json.dumps(answer))

@@ -214,7 +214,7 @@ def test_without_a_budget_for_the_judge_the_rules_judge(
 ) -> None:
     class Broke:
         def ask(self, *_: object) -> NoReturn:
-            raise BudgetSpent("10 requests")
+            raise BudgetSpent("10 requests", Usage(2, 100, 10))
 
     monkeypatch.setattr(
         judge, "rules", lambda packet, _: [Flag("stalling", "for ever")] if packet.success.value else []
@@ -225,17 +225,19 @@ def test_without_a_budget_for_the_judge_the_rules_judge(
     found = run.run()
     assert [one.verdicts[-1].message for one in found.rounds[0].candidates] == ["stalling: for ever"] * 2
     assert found.rounds[0].best == "given"
+    assert found.usage == Usage(3, 110, 15)
 
 
 def test_a_budget_that_is_spent_ends_the_rounds_and_not_the_loop(tmp_path: Path, without_final: None) -> None:
     class Spent(Script):
         def propose(self, request: Request) -> tuple[list[Proposal], Usage]:
             if request.round == 2:
-                raise BudgetSpent("10 requests")
+                raise BudgetSpent("10 requests", Usage(1, 50, 5))
             return super().propose(request)
 
     found = loop(tmp_path, reward(BESIDE), Spent([reward(GOOD)]), Teacher(), config(rounds=3)).run()
     assert found.stopped_by == "budget: 10 requests"
+    assert found.usage == Usage(2, 60, 10)
     assert [turn.best for turn in found.rounds] == ["r01_c01"]
 
 

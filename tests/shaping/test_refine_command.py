@@ -27,7 +27,9 @@ MISTAKES = [
     ("llm=replay", "llm=replay needs the run to repeat"),
     ("llm=replay llm.folder=nowhere", "nowhere holds no recorded answers"),
     ("llm=openai llm.model=gpt-5-mini", "llm=openai needs a key: set OPENAI_API_KEY in the environment"),
-    ("llm.model=gpt", "llm.model is a setting of a provider's models"),
+    ("llm.model=gpt", "llm=none has no setting llm.model"),
+    ("llm.max_dollars=1", "llm=none has no setting llm.max_dollars"),
+    ("+reward.progres.weight=1", "the given reward: .*progres"),
     ("resume=nowhere", "is not a refinement: it has no config.yaml"),
     ("resume=latest", "there is no refinement in .* yet"),
 ]

@@ -48,16 +48,27 @@ def check(config: LLMConfig) -> None:
     if config.name not in CHOICES:
         raise UserError(f"llm={config.name}; {did_you_mean(config.name, CHOICES)}")
     keys.refuse_in_config(config)
-    if config.name not in ("manual", "replay") and config.folder is not None:
-        raise UserError(f"llm.folder is a setting of llm=manual and llm=replay, which llm={config.name} does not have")
+    known = _settings_of(config.name)
+    for setting in dataclasses.fields(config):
+        if setting.name not in known and getattr(config, setting.name) != setting.default:
+            raise UserError(f"llm={config.name} has no setting llm.{setting.name}; {_told(known)}")
     if config.name == "replay" and not config.folder:
         raise UserError("llm=replay needs the run to repeat: llm.folder=runs/…")
-    given = dataclasses.asdict(config)
-    for key in ("model", "base_url", "temperature", "input_price", "output_price"):
-        if config.name not in PROVIDERS and given[key] is not None:
-            raise UserError(f"llm.{key} is a setting of a provider's models, which llm={config.name} does not have")
     if config.name in PROVIDERS:
         _check_provider(config)
+
+
+def _settings_of(name: str) -> tuple[str, ...]:
+    """What `llm.*` a choice looks at: anything else on a command line would be ignored."""
+    if name in PROVIDERS:
+        return tuple(setting.name for setting in dataclasses.fields(LLMConfig) if setting.name != "folder")
+    return ("name",) if name == "none" else ("name", "folder")
+
+
+def _told(known: tuple[str, ...]) -> str:
+    """The settings of a choice, in words."""
+    others = [f"llm.{name}" for name in known if name != "name"]
+    return f"it has {', '.join(others)}" if others else f"it asks nobody; {', '.join(CHOICES[1:])} do"
 
 
 def _check_provider(config: LLMConfig) -> None:

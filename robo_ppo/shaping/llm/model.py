@@ -51,7 +51,11 @@ class Usage:
 
 
 class BudgetSpent(Exception):
-    """No more questions may be asked; the loop ends with what it has."""
+    """No more questions may be asked; the loop ends with what it has. `usage`: what this one had cost before."""
+
+    def __init__(self, why: str, usage: Usage | None = None) -> None:
+        super().__init__(why)
+        self.usage = usage or Usage()
 
 
 class Model(Protocol):

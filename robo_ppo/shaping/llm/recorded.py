@@ -20,7 +20,7 @@ from robo_ppo.shaping.llm import archive
 from robo_ppo.shaping.llm.answer_format import AnswerFormat, BadAnswer
 from robo_ppo.shaping.llm.archive import Attempt
 from robo_ppo.shaping.llm.budget import Budget
-from robo_ppo.shaping.llm.model import Answer, Question, Usage
+from robo_ppo.shaping.llm.model import Answer, BudgetSpent, Question, Usage
 from robo_ppo.shaping.llm.plain_text import one_line
 from robo_ppo.shaping.llm.voice import Asked, NoReply, Refused, Voice
 
@@ -70,7 +70,11 @@ class Recorded:
         inquiry = _Inquiry(self._folder / asked.folder, asked, check)
         answer = inquiry.kept()
         if answer is None:
-            answer = self._asked(inquiry)
+            try:
+                answer = self._asked(inquiry)
+            except BudgetSpent as spent:  # which attempts at this very question may have done
+                inquiry.close(None)
+                raise BudgetSpent(str(spent), inquiry.usage) from None
         inquiry.close(answer)
         return answer, inquiry.usage
 

@@ -1,6 +1,7 @@
 """What the loop works with for `target=randomization`: the given ranges, and tools made from a sweep of their policy.
 
-    given, tools = prepared(config, base, folder, launcher, model)      # trains the given ranges, and sweeps
+    given = given_ranges(base)
+    tools = range_tools(given, config, base, folder, launcher, model)      # trains the given ranges, and sweeps
 
 The sweep needs a policy, so the given ranges are trained first, as far as the last rung. The loop finds that done.
 """
@@ -25,21 +26,25 @@ from robo_ppo.shaping.ranges.sweep import FILE, Sweep, has_errors, load, save, s
 from robo_ppo.shaping.refine import GIVEN, Tools, rung_steps
 
 
-def prepared(
-    config: RefineConfig, base: RunConfig, folder: Path, launcher: TrialLauncher, model: Model | None
-) -> tuple[Ranges, Tools[Ranges]]:
-    """The given ranges and the loop's tools.
-
-    Raises:
-        Stopped: a signal came while the given ranges trained.
-        UserError: there is nothing to randomize, or no policy to sweep.
-    """
+def given_ranges(base: RunConfig) -> Ranges:
+    """The ranges to begin with; a `UserError` where there is nothing to randomize."""
     if not make_task(base).robot.parameters() and not has_errors(base.task):
         raise UserError(
             f"there is nothing to randomize: {base.robot.entry_point} has no parameters, {base.task.name} no sensor "
             "errors; a robot says in parameters() what may differ"
         )
-    given = ranges_of(base.randomization, f"What was given for {base.task.name}.")
+    return ranges_of(base.randomization, f"What was given for {base.task.name}.")
+
+
+def range_tools(
+    given: Ranges, config: RefineConfig, base: RunConfig, folder: Path, launcher: TrialLauncher, model: Model | None
+) -> Tools[Ranges]:
+    """The loop's tools.
+
+    Raises:
+        Stopped: a signal came while the given ranges trained.
+        UserError: there is no policy to sweep.
+    """
     steps = rung_steps(config)
     work = Work(folder / "candidates" / GIVEN / f"seed_{base.seed}", training_config(config_of(base, given), base.seed))
     swept = _swept(work, given, Trainings(launcher), steps, folder / FILE)
@@ -50,8 +55,7 @@ def prepared(
         proposer = RangeSearch(swept, base.seed)
     else:
         proposer = RangeAuthor(model, config.llm.name, swept, base.task.name, lambda name: _worlds(folder, name, base))
-    tools = Tools[Ranges](proposer, lambda one: judge(one, swept), Trainings(launcher, subject.reached), None, subject)
-    return given, tools
+    return Tools[Ranges](proposer, lambda one: judge(one, swept), Trainings(launcher, subject.reached), None, subject)
 
 
 def _swept(work: Work, given: Ranges, trainings: Trainings, rungs: list[int], path: Path) -> Sweep:

@@ -176,6 +176,14 @@ def test_a_budget_ends_before_the_request_that_would_cross_it(
     assert len(voice.heard) == asked
 
 
+def test_a_question_that_the_budget_ends_tells_what_it_had_cost(tmp_path: Path) -> None:
+    model = recorded(Scripted("no idea", GOOD), tmp_path, LLMConfig(max_requests=1))
+    with pytest.raises(BudgetSpent) as spent:
+        model.ask(QUESTION, Edits, fine)
+    assert spent.value.usage == Usage(1, 100, 10, 0.5)
+    assert json.loads((tmp_path / "0001_propose/usage.json").read_text())["requests"] == 1
+
+
 def test_replay_repeats_a_run_and_ends_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = recorded(Scripted("?", GOOD, GOOD), tmp_path / "old/llm")
     first.ask(QUESTION, Edits, fine)

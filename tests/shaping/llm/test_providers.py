@@ -358,8 +358,9 @@ def test_a_key_on_the_command_line_is_refused_before_anything_repeats_it(argumen
         ({"max_output_tokens": 10}, "less than one answer may have"),
         ({"max_dollars": 1.0}, "nobody knows the price of llm.model=m"),
         ({"input_price": 1.0}, "belong together"),
-        ({"folder": "x"}, r"llm\.folder is a setting of llm=manual"),
-        ({"name": "manual"}, r"llm\.model is a setting of a provider"),
+        ({"folder": "x"}, r"llm=compatible has no setting llm\.folder; it has llm\.model, "),
+        ({"name": "none"}, r"llm=none has no setting llm\.\w+; it asks nobody; manual, "),
+        ({"name": "manual"}, r"llm=manual has no setting llm\.\w+; it has llm\.folder$"),
     ],
 )
 def test_settings_that_make_no_sense_are_told(settings: dict[str, Any], says: str, tmp_path: Path) -> None:

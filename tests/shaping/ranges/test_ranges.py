@@ -264,11 +264,10 @@ def test_candidates_train_to_the_end_with_their_ranges() -> None:
     assert applied(base, NARROW).validation.target == 0.9
 
 
-def test_a_robot_without_parameters_has_nothing_to_randomize(tmp_path: Path) -> None:
+def test_a_robot_without_parameters_has_nothing_to_randomize() -> None:
     base = toy.config(robot="tests.shaping.ranges.test_ranges:Fixed", ranges={})
-    config = RefineConfig(**vars(base))
     with pytest.raises(UserError, match="nothing to randomize"):
-        refine_ranges.prepared(config, base, tmp_path, None, None)  # pyright: ignore[reportArgumentType]
+        refine_ranges.given_ranges(base)
 
 
 class Fixed(toy.Cart):
