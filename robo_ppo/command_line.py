@@ -181,9 +181,7 @@ def _check_refinement() -> None:
 
     keys.refuse_in_arguments(sys.argv[1:])
     if {"-m", "--multirun"} & set(sys.argv):
-        raise UserError(
-            "a refinement is no job of a sweep; its candidates train side by side with hydra/launcher=joblib"
-        )
+        raise UserError("a refinement is no job of a sweep; its candidates train side by side without -m")
     if launch.find() is not None:
         raise UserError("torchrun starts the ranks of one training; a refinement starts those of its own: ranks=…")
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 
 from typing_extensions import override
 
-from robo_ppo.config import RunConfig
+from robo_ppo.config import RunConfig, device_of
 from robo_ppo.errors import UserError
-from robo_ppo.run.resolve import cores
+from robo_ppo.run.resolve import MOST_RANKS, cores
 from robo_ppo.run.sweep.attempt import Job, work
-from robo_ppo.run.sweep.launcher import TrialLauncher, need, share
+from robo_ppo.run.sweep.launcher import TrialLauncher, share
 from robo_ppo.run.sweep.record import Record
 from robo_ppo.run.sweep.settings import PLUGINS
 
@@ -34,7 +34,7 @@ class SerialLauncher(TrialLauncher):
 
 
 class JoblibLauncher(TrialLauncher):
-    """Several trials at once, which share the cores."""
+    """Several trials at once, which share the cores: ranks that wait for no other one get more out of a core."""
 
     __module__ = PLUGINS
 
@@ -46,17 +46,17 @@ class JoblibLauncher(TrialLauncher):
     def require(self) -> None:
         if self.n_jobs < 0:
             raise UserError(f"hydra.launcher.n_jobs must be at least 0, not {self.n_jobs}")
-        need("joblib", "sweep", "hydra/launcher=joblib")
 
     @override
     def cores_of(self, config: RunConfig) -> int:
         if config.ranks:
             return share(config, cores())
-        return max(1, cores() // (self.n_jobs or max(1, cores() // share(config, cores()))))
+        several = max(cores() // MOST_RANKS, 2) if device_of(config) == "cpu" else 1  # a GPU is one trial's
+        return max(1, cores() // (self.n_jobs or several))
 
     @override
     def train(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Record]]:
-        import joblib
+        import joblib  # takes a moment, which commands that only register this need not wait for
 
         if not jobs:
             return

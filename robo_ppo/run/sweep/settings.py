@@ -21,7 +21,7 @@ class JoblibSettings:
     """Side by side on this machine."""
 
     _target_: str = f"{PLUGINS}.JoblibLauncher"
-    n_jobs: int = 0  # trials at once, which share the cores; 0: as many as leave each its ranks, or four cores
+    n_jobs: int = 0  # trials at once, which share the cores; 0: two, or as many as leave each its ranks, or four
     retries: int = 3
 
 

@@ -91,7 +91,6 @@ def test_what_slurm_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("module", "arguments", "extra"),
     [
-        ("joblib", ["hydra/launcher=joblib", "seed=0,1"], "sweep"),
         ("ray", ["hydra/launcher=ray", "seed=0,1"], "ray"),
         ("submitit", ["hydra/launcher=submitit_slurm", "seed=0,1"], "sweep"),
     ],
@@ -139,8 +138,11 @@ def test_trials_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     assert SerialLauncher(retries=0).cores_of(free) == 16
     assert [JoblibLauncher(n_jobs=n, retries=0).cores_of(free) for n in (0, 1, 2, 32)] == [4, 16, 8, 1]
     assert JoblibLauncher(n_jobs=0, retries=0).cores_of(one_rank) == 1
+    assert JoblibLauncher(n_jobs=0, retries=0).cores_of(compose("sim=mujoco_warp")) == 16  # there is one GPU
     assert SubmititLauncher().cores_of(two_by_two) == 4
     assert SubmititLauncher(cpus_per_task=6).cores_of(two_by_two) == 6
+    monkeypatch.setenv("ROBO_PPO_CORES", "2")
+    assert JoblibLauncher(n_jobs=0, retries=0).cores_of(free) == 1
     monkeypatch.setenv("ROBO_PPO_CORES", "3")
     assert cores() == 3
     assert resolved(compose("num_envs=64")).ranks == 2  # 64 environments do not go into three
