@@ -17,6 +17,7 @@ from robo_ppo.learn.ppo import Statistics
 from robo_ppo.run.distributed import Ranks, start_ranks
 from robo_ppo.run.episodes import Act
 from robo_ppo.run.folder import save_config
+from robo_ppo.run.others import other_ranks
 from robo_ppo.run.train import Trainer, make_model
 
 DISTRIBUTIONS: tuple[str, ...] = ()
@@ -33,7 +34,7 @@ def train(config: RunConfig, after: After) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_config(config, folder)  # the other ranks read it there
-        with start_ranks(folder, config.ranks) as ranks:
+        with other_ranks(config.ranks) as others, start_ranks(folder, others) as ranks:
             stopped_by = WatchedTrainer(config, folder, ranks, after).run().stopped_by
     if stopped_by != "end":
         raise SystemExit(f"the training was stopped by {stopped_by}")

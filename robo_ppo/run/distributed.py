@@ -4,12 +4,12 @@ This is synchronous data-parallel PPO. Every rank collects its own rollout, grad
 every minibatch, and so all ranks hold the same weights at any time. On a CPU, several ranks of one thread each are
 faster than one rank of several threads: nothing waits for the slowest core between two small operations.
 
-    with start_ranks(folder, count=2) as ranks:      # in the main process, rank 0: starts the others
-        ranks.mean(tensor)                           # in place, the same on all
+    with other_ranks(count=2) as others, start_ranks(folder, others) as ranks:      # in the main process, rank 0
+        ranks.mean(tensor)                                                          # in place, the same on all
 
-The other ranks are `robo_ppo.run.rank`; they read the configuration that the main process has written. No rank can go
-on alone. Where one is gone, rank 0 says why and ends the job; where rank 0 is gone, however that happened, the others
-see the end of their standard input and go too.
+The other ranks (`robo_ppo.run.others`) read the configuration that the main process has written. No rank can go on
+alone. Where one is gone, rank 0 says why and ends the job; where rank 0 is gone, however that happened, the others see
+the end of their standard input and go too.
 
 On several GPUs or machines it is torchrun that starts the ranks: `robo_ppo.run.torchrun`.
 """
@@ -18,7 +18,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -33,15 +32,13 @@ from torch.distributed import Store, TCPStore  # pyright: ignore[reportPrivateIm
 
 from robo_ppo.errors import UserError
 from robo_ppo.run import checkpoint
+from robo_ppo.run.others import HOST, PEER_LOST, USER_ERROR, Others
 from robo_ppo.run.output import program
 from robo_ppo.run.shared_sum import SharedSum, is_supported
 
 PATIENCE = timedelta(minutes=10)
 """How long a rank waits for another one before it takes it for lost."""
-_HOST = "127.0.0.1"
-_MEMORY = "shared memory"  # key under which rank 0 names it
-USER_ERROR, PEER_LOST = 2, 3
-"""Exit codes of a rank."""
+_FOLDER, _MEMORY = "folder", "shared memory"  # keys under which rank 0 names them
 Thing = TypeVar("Thing")
 
 
@@ -135,53 +132,43 @@ class Ranks:
 
 
 @contextmanager
-def start_ranks(folder: Path, count: int) -> Generator[Ranks]:
-    """As rank 0, work in a group of `count` processes on this machine; all of them are gone afterwards.
+def start_ranks(folder: Path, others: Others) -> Generator[Ranks]:
+    """As rank 0, work on a run's folder in a group with `others`, who are dismissed afterwards.
 
     A `UserError` of another rank is raised here; one that was killed becomes one; after a fault, whose stack trace
     stands on the terminal, the program exits with 1.
     """
-    if count == 1:
+    if others.listener is None:
         yield Ranks()
         return
     prefer_loopback()
-    listener = socket.create_server((_HOST, 0))
-    port: int = listener.getsockname()[1]
+    port: int = others.listener.getsockname()[1]
     store = TCPStore(
-        _HOST, port, is_master=True, wait_for_workers=False, timeout=PATIENCE, master_listen_fd=listener.detach()
+        HOST, port, is_master=True, wait_for_workers=False, timeout=PATIENCE, master_listen_fd=others.listener.detach()
     )
-    others = _spawn(folder, count, port)
+    store.set(_FOLDER, str(folder.absolute()))
     try:
-        try:
-            _await(others, store)
-            ranks = _join(0, count, store)
-            ranks.share_memory(store, lambda: any(process.poll() is not None for process in others))
-            yield ranks
-        except PeerLost as lost:
-            raise _reason(others, lost, folder) from lost
+        _await(others.processes, store)
+        ranks = _join(0, others.count, store)
+        ranks.share_memory(store, lambda: any(process.poll() is not None for process in others.processes))
+        yield ranks
+    except PeerLost as lost:
+        raise _reason(others.processes, lost, folder) from lost
     finally:
-        for process in others:
-            assert process.stdin is not None and process.stdout is not None
-            process.stdin.close()
-            process.stdout.close()
+        others.dismiss()
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-        for process in others:
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
-def join_ranks(rank: int, count: int, port: int) -> Ranks:
-    """Come to the group that rank 0 has begun, as another rank; a `PeerLost` where rank 0 has gone meanwhile."""
+def join_ranks(rank: int, count: int, port: int) -> tuple[Path, Ranks]:
+    """As another rank, come to the group of rank 0, who names the run's folder; a `PeerLost` where it has gone."""
     with needing_peers():
-        store = TCPStore(_HOST, port, is_master=False, timeout=PATIENCE)
+        store = TCPStore(HOST, port, is_master=False, timeout=PATIENCE)
+        folder = Path(store.get(_FOLDER).decode())
         store.set(_ready(rank), "")
     ranks = _join(rank, count, store)
     ranks.share_memory(store, lambda: False)
-    return ranks
+    return folder, ranks
 
 
 def what_is_left(folder: Path) -> str:
@@ -200,26 +187,6 @@ def prefer_loopback() -> None:
     loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
     if loopback is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
-
-
-def _spawn(folder: Path, count: int, port: int) -> list[subprocess.Popen[bytes]]:
-    """Start the ranks from 1 on, which import what this process could import."""
-    # Ctrl-C and a manager's SIGTERM reach every process at once, but rank 0 decides when all of them stop. What is
-    # ignored here is ignored from the first instruction of the new process on.
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        return [
-            subprocess.Popen(
-                [sys.executable, "-m", "robo_ppo.run.rank", str(folder), str(rank), str(count), str(port)],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            )
-            for rank in range(1, count)
-        ]
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _await(others: Sequence[subprocess.Popen[bytes]], store: Store) -> None:

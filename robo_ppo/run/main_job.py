@@ -13,6 +13,7 @@ from robo_ppo.run import folder as folders
 from robo_ppo.run import loggers
 from robo_ppo.run.launch import Launch
 from robo_ppo.run.launch import find as find_launch
+from robo_ppo.run.others import other_ranks
 from robo_ppo.run.output import program
 from robo_ppo.run.resolve import check, on_cpu, resolved
 
@@ -28,28 +29,35 @@ def run(config: RunConfig, overrides: list[str], output: Path | None = None) -> 
     started = time.monotonic()
     launch = find_launch()
     if launch is None:
-        plan = _prepare(config, overrides, output, launch)
-        if plan is None:
-            return
-        from robo_ppo.run.train import train
+        config, known = _checked(config, overrides)
+        with other_ranks(1 if config.info else config.ranks) as others:
+            folder = _begun(config, known, output)
+            if folder is None:
+                return
+            from robo_ppo.run.train import train
 
-        result = train(*plan)
+            result = train(config, folder, others=others)
     else:
-        from robo_ppo.run.torchrun import joined
+        from robo_ppo.run.torchrun import Plan, joined
         from robo_ppo.run.train import take_part
 
-        with joined(launch, config, lambda: _prepare(config, overrides, output, launch)) as (ranks, plan):
+        def prepare() -> Plan | None:
+            checked, known = _checked(config, overrides, launch)
+            begun = _begun(checked, known, output)
+            return None if begun is None else (checked, begun)
+
+        with joined(launch, config, prepare) as (ranks, plan):
             result = None if plan is None else take_part(*plan, ranks)
         if plan is None or result is None or not launch.leads:
             return
-    _conclude(*plan, result)
+        config, folder = plan
+    _conclude(config, folder, result)
     print(f"whole job: {time.monotonic() - started:.0f} s")
 
 
-def _prepare(
-    config: RunConfig, overrides: list[str], output: Path | None, launch: Launch | None
-) -> tuple[RunConfig, Path] | None:
-    """Check and show what is to be trained, and make its folder; None where showing was all."""
+def _checked(config: RunConfig, overrides: list[str], launch: Launch | None = None) -> tuple[RunConfig, Path | None]:
+    """The configuration of the run, and its folder if it is one to resume; all that shows without heavy imports."""
+    folder = None
     if config.resume is not None:
         folder = folders.find(config.resume, config.runs)
         config = folders.resumed_config(folder, overrides)
@@ -58,8 +66,12 @@ def _prepare(
         print(f"resuming {folder}")
     else:
         config = resolved(config, launch)
-        folder = None
     loggers.check(config.logger)
+    return config, folder
+
+
+def _begun(config: RunConfig, folder: Path | None, output: Path | None) -> Path | None:
+    """Show what is to be trained, and make its folder unless it has one; None where showing was all."""
     print(_table(config, is_new=folder is None))
     if config.info:
         return None
@@ -69,7 +81,7 @@ def _prepare(
             folders.point_latest(Path(config.runs), output)
         folders.save_config(config, folder)
         print(f"run: {folder}\n", flush=True)
-    return config, folder
+    return folder
 
 
 def go_on(folder: Path, pause_at: int | None = None) -> "TrainingResult":
@@ -81,11 +93,12 @@ def go_on(folder: Path, pause_at: int | None = None) -> "TrainingResult":
     config = folders.load_config(folder)
     check(config)
     loggers.check(config.logger)
-    from robo_ppo.run import checkpoint
-    from robo_ppo.run.train import train
+    with other_ranks(config.ranks) as others:
+        from robo_ppo.run import checkpoint
+        from robo_ppo.run.train import train
 
-    print(_table(config, is_new=not checkpoint.numbered(folder)))
-    result = train(config, folder, pause_at)
+        print(_table(config, is_new=not checkpoint.numbered(folder)))
+        result = train(config, folder, pause_at, others)
     _conclude(config, folder, result, finishes=pause_at is None)
     print(f"whole job: {time.monotonic() - started:.0f} s")
     return result

@@ -26,8 +26,6 @@ from robo_ppo.config import RunConfig
 from robo_ppo.errors import UserError
 from robo_ppo.run.distributed import (
     PATIENCE,
-    PEER_LOST,
-    USER_ERROR,
     PeerLost,
     Ranks,
     needing_peers,
@@ -37,6 +35,7 @@ from robo_ppo.run.distributed import (
 from robo_ppo.run.equality import refuse_unequal
 from robo_ppo.run.last_words import ending_in_time
 from robo_ppo.run.launch import Launch
+from robo_ppo.run.others import PEER_LOST, USER_ERROR
 from robo_ppo.run.output import silence
 
 Plan = tuple[RunConfig, Path]

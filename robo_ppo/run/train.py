@@ -38,6 +38,7 @@ from robo_ppo.run.folder import find, load_config
 from robo_ppo.run.greedy import Greedy
 from robo_ppo.run.memory import explained
 from robo_ppo.run.metrics import MetricsLog, Progress
+from robo_ppo.run.others import Others, other_ranks
 from robo_ppo.run.stepper import Stepper
 from robo_ppo_onboard.bundle import read_bundle
 
@@ -58,12 +59,14 @@ class TrainingResult:
     stopped_by: str  # "target", "end", "pause" or a signal's name
 
 
-def train(config: RunConfig, folder: Path, pause_at: int | None = None) -> TrainingResult:
+def train(config: RunConfig, folder: Path, pause_at: int | None = None, others: Others | None = None) -> TrainingResult:
     """Train in a run's folder, from its newest checkpoint if it has one; ends with the best policy in `best.pt`.
 
     With `pause_at` it stops after that many environment steps, validated and with a checkpoint, to go on another time.
+    `others` are the other ranks, where they have been started already.
     """
-    with start_ranks(folder, config.ranks) as ranks, explained(config, _attempt):
+    group = other_ranks(config.ranks) if others is None else nullcontext(others)
+    with group as others, start_ranks(folder, others) as ranks, explained(config, _attempt):
         return Trainer(config, folder, ranks, pause_at).run()
 
 
