@@ -287,6 +287,7 @@ class RefineSettings:
     warm_start: bool = False  # from the policy of the reward that a candidate was derived from
     programs: bool = False  # a model may write whole programs
     seeds: int = 3  # of the final
+    more_seeds: int = 2  # at most, one after another, where each is better with the candidate and the interval is open
     episodes: int = 1000  # of the final, for each seed
     pictures: bool = True  # frames and plots of every candidate that comes to the last rung
     video: bool = True  # films of the final

@@ -137,7 +137,7 @@ def _check(config: RefineConfig) -> None:
     settings = config.refine
     if config.target not in TARGETS:
         raise UserError(f"target={config.target}: what is to be refined is {' or '.join(TARGETS)}")
-    for key, least in (("rounds", 1), ("candidates", 1), ("seeds", 3), ("episodes", 1)):
+    for key, least in (("rounds", 1), ("candidates", 1), ("seeds", 3), ("more_seeds", 0), ("episodes", 1)):
         if getattr(settings, key) < least:
             raise UserError(f"refine.{key} must be at least {least}, not {getattr(settings, key)}")
     if not 0.0 < settings.enough <= 1.0:

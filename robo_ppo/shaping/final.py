@@ -17,8 +17,9 @@ from robo_ppo.run.evaluate import Options
 from robo_ppo.shaping.candidates import Trainings, Work
 from robo_ppo.shaping.documents import from_json, write_json
 from robo_ppo.shaping.packets.packet import Packet
+from robo_ppo.shaping.packets.rules import Flag
 from robo_ppo.shaping.record import Refinement, Share, Verdict, best_file, share_of
-from robo_ppo.shaping.selection import compare, is_better
+from robo_ppo.shaping.selection import compare, is_better, is_open
 from robo_ppo.shaping.subject import Subject
 
 CHALLENGERS = 2  # that are tried, at most
@@ -60,12 +61,9 @@ class Final:
         self._record.winner = given.name
         if not challengers:
             self._seeds = self._seeds[:1]
-        try:
-            before = self._trained(given.name)
-        except Untrained as error:
-            raise UserError(f"the given {self._subject.name}: {error}; resume= tries it again") from None
+            self._given()
         for name in challengers[:CHALLENGERS]:
-            wins = self._wins(name, before)
+            wins = self._wins(name)
             if wins:
                 self._record.winner = name
             yield
@@ -74,29 +72,52 @@ class Final:
         self._test()
         yield
 
-    def _wins(self, name: str, before: Sequence[Packet]) -> bool:
-        print(f"final: {name} against the given {self._subject.name}, seeds {self._seeds}", flush=True)
+    def _wins(self, name: str) -> bool:
+        """Whether a challenger is shown to be better; with further seeds, where they may tell."""
+        last = self._seeds[-1] + self._settings.more_seeds
+        while True:
+            print(f"final: {name} against the given {self._subject.name}, seeds {self._seeds}", flush=True)
+            flags = self._met(name)
+            if flags is None:
+                return False
+            difference = self._record.comparison
+            assert difference is not None
+            if flags or not is_open(difference) or self._seeds[-1] >= last:
+                return not flags and is_better(difference)
+            self._seeds.append(self._seeds[-1] + 1)
+            both = [self._work(one, self._seeds[-1]) for one in (self._record.given.name, name)]
+            self._trainings.train(both, both[0].config.total_steps)  # side by side; what comes of it is read below
+
+    def _met(self, name: str) -> list[Flag] | None:
+        """Compare a challenger with the given one over all seeds; what the rules flag, None where it cannot train."""
+        before = self._given()
         candidate = self._record.candidate(name)
         try:
             after = self._trained(name)
         except Untrained as error:  # a reward that breaks with one seed of several is none to return
             print(f"  {name}: {error}", flush=True)
             candidate.verdicts.append(Verdict(_STAGE, False, str(error)))
-            return False
+            return None
         successes = [self._successes(self._record.given.name, before), self._successes(name, after)]
-        self._record.comparison = compare(self._seeds, *successes, challenger=name)
+        self._record.comparison = difference = compare(self._seeds, *successes, challenger=name)
         pairs = zip(after, before, strict=True)
         flags = [flag for packet, parent in pairs for flag in self._subject.flags(packet, parent)]
         for flag in flags:
             print(f"  {name} flagged: {flag.message}", flush=True)
             candidate.verdicts.append(Verdict(_STAGE, False, f"{flag.name}: {flag.message}"))
-        difference = self._record.comparison
         print(
             f"  validation success {_percent(difference.given)} before, {_percent(difference.winner)} after; "
             f"difference {difference.difference:+.1%} (95 % interval {difference.low:+.1%} to {difference.high:+.1%})",
             flush=True,
         )
-        return not flags and is_better(difference)
+        return flags
+
+    def _given(self) -> list[Packet]:
+        """The diagnoses of the given one's policies, which nothing can be compared without."""
+        try:
+            return self._trained(self._record.given.name)
+        except Untrained as error:
+            raise UserError(f"the given {self._subject.name}: {error}; resume= tries it again") from None
 
     def _trained(self, name: str) -> list[Packet]:
         """The diagnoses of a candidate's policies after all of their steps, one for each seed.

@@ -35,6 +35,16 @@ def is_better(comparison: Comparison) -> bool:
     return len(comparison.seeds) >= LEAST_SEEDS and comparison.low > 0.0
 
 
+def is_open(comparison: Comparison) -> bool:
+    """Whether more seeds may tell: every one so far was better with the winner, and the interval does not say so yet.
+
+    Whoever goes on from three seeds to five while this holds calls a reward the winner that is no better in 4.8 % of
+    cases instead of 2.5 % (simulated, differences normal).
+    """
+    pairs = zip(comparison.given, comparison.winner, strict=True)
+    return not is_better(comparison) and all(after > before for before, after in pairs)
+
+
 def _quantile(freedom: int) -> float:
     return math.inf if freedom < 1 else _T[freedom - 1] if freedom <= len(_T) else _NORMAL
 

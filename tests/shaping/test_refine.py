@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from typing_extensions import override
 
 from robo_ppo.config import RunConfig
 from robo_ppo.env.language import Program, parse
 from robo_ppo.run import folder as folders
 from robo_ppo.shaping import final, judge, record, refine, subject
+from robo_ppo.shaping.candidates import Work
 from robo_ppo.shaping.judge import Entrant, Judged, Judgement
 from robo_ppo.shaping.llm.model import BudgetSpent, Usage
 from robo_ppo.shaping.packets.packet import Packet
 from robo_ppo.shaping.packets.rules import Flag
 from robo_ppo.shaping.proposer import Proposal, Request
-from robo_ppo.shaping.record import Refinement
+from robo_ppo.shaping.record import Refinement, share_of
 from robo_ppo.shaping.subject import RewardSubject
 from tests.shaping.loops import BESIDE, GOOD, Foretold, Script, Teacher, config, exported_once, loop, reward
 
@@ -181,6 +183,27 @@ def test_the_final_begins_with_the_seed_of_the_rounds_and_goes_on_without_who_ca
     assert {folder.name for folder, _ in teacher.trained} == {"seed_5", "seed_6", "seed_7"}
     assert found.winner == "given"
     assert found.rounds[0].candidates[0].verdicts[-1].message == "the training with seed 6 failed: the update diverged"
+
+
+class Lucky(Foretold):
+    """With two seeds, the given reward's policy succeeds too, nearly."""
+
+    @override
+    def diagnosed(self, work: Work, output: Path, *, episodes: int, pictures: bool) -> Packet:
+        packet = super().diagnosed(work, output, episodes=episodes, pictures=pictures)
+        lucky = work.config.seed < 2 and packet.success.value == 0.0
+        return dataclasses.replace(packet, success=share_of(round(0.7 * episodes), episodes)) if lucky else packet
+
+
+@pytest.mark.parametrize(("more", "winner", "seeds"), [(0, "given", 3), (1, "given", 4), (2, "r01_c01", 5)])
+def test_where_every_seed_was_better_more_of_them_may_tell(tmp_path: Path, more: int, winner: str, seeds: int) -> None:
+    settings = config(more_seeds=more)
+    found = loop(tmp_path, reward(BESIDE), Script([reward(GOOD)]), Teacher(), settings, subject=Lucky()).run()
+    assert found.comparison is not None
+    assert found.comparison.seeds == list(range(seeds))
+    assert (found.winner, found.comparison.low > 0.0) == (winner, winner != "given")
+    assert found.test_before is not None
+    assert found.test_before.episodes == seeds * settings.refine.episodes
 
 
 def test_a_training_that_fails_is_a_lesson_and_no_end(tmp_path: Path, without_final: None) -> None:
