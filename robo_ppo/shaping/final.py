@@ -46,6 +46,7 @@ class Final:
         folder: Path,
     ) -> None:
         self._record, self._settings, self._seeds, self._work = refinement, settings, list(seeds), work
+        self._last_seed = self._seeds[-1] + settings.more_seeds  # whoever is the challenger
         self._subject, self._trainings, self._folder = subject, trainings, folder
 
     def run(self, challengers: Sequence[str]) -> Iterator[None]:
@@ -74,7 +75,6 @@ class Final:
 
     def _wins(self, name: str) -> bool:
         """Whether a challenger is shown to be better; with further seeds, where they may tell."""
-        last = self._seeds[-1] + self._settings.more_seeds
         while True:
             print(f"final: {name} against the given {self._subject.name}, seeds {self._seeds}", flush=True)
             flags = self._met(name)
@@ -82,7 +82,7 @@ class Final:
                 return False
             difference = self._record.comparison
             assert difference is not None
-            if flags or not is_open(difference) or self._seeds[-1] >= last:
+            if flags or not is_open(difference) or self._seeds[-1] >= self._last_seed:
                 return not flags and is_better(difference)
             self._seeds.append(self._seeds[-1] + 1)
             both = [self._work(one, self._seeds[-1]) for one in (self._record.given.name, name)]

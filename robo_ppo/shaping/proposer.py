@@ -172,10 +172,8 @@ class Author:
     def _read(self, one: ProposedChanges, request: Request) -> Proposal:
         leader, text = request.leader, one.program if isinstance(one, ProposedReward) else ""
         if bool(one.changes) == bool(text):
-            either = (
-                "either changes or a program, not both and not neither" if self._programs else "at least one change"
-            )
-            raise UserError(f"give {either}")
+            both = "either changes or a program, not both and not neither"
+            raise UserError(f"give {both if self._programs else 'at least one change'}")
         if text:
             program = parse(text, "the program")
         else:

@@ -195,6 +195,16 @@ class Lucky(Foretold):
         return dataclasses.replace(packet, success=share_of(round(0.7 * episodes), episodes)) if lucky else packet
 
 
+class Tied(Lucky):
+    """And so it does with all later ones but the third."""
+
+    @override
+    def diagnosed(self, work: Work, output: Path, *, episodes: int, pictures: bool) -> Packet:
+        seed = 0 if work.config.seed > 2 else work.config.seed
+        config = dataclasses.replace(work.config, seed=seed)
+        return super().diagnosed(Work(work.folder, config), output, episodes=episodes, pictures=pictures)
+
+
 @pytest.mark.parametrize(("more", "winner", "seeds"), [(0, "given", 3), (1, "given", 4), (2, "r01_c01", 5)])
 def test_where_every_seed_was_better_more_of_them_may_tell(tmp_path: Path, more: int, winner: str, seeds: int) -> None:
     settings = config(more_seeds=more)
@@ -204,6 +214,15 @@ def test_where_every_seed_was_better_more_of_them_may_tell(tmp_path: Path, more:
     assert (found.winner, found.comparison.low > 0.0) == (winner, winner != "given")
     assert found.test_before is not None
     assert found.test_before.episodes == seeds * settings.refine.episodes
+
+
+def test_the_next_challenger_gets_no_more_seeds_than_the_one_before(tmp_path: Path) -> None:
+    script = Script([reward(GOOD), reward({**GOOD, "time": 0.02})])
+    settings = config(more_seeds=1, rungs=[0.5])
+    found = loop(tmp_path, reward(BESIDE), script, Teacher(), settings, subject=Tied()).run()
+    assert found.winner == "given"
+    assert found.comparison is not None
+    assert (found.comparison.challenger, found.comparison.seeds) == ("r01_c02", [0, 1, 2, 3])
 
 
 def test_a_training_that_fails_is_a_lesson_and_no_end(tmp_path: Path, without_final: None) -> None:
