@@ -97,7 +97,7 @@ def test_nothing_but_lines_and_printable_text_is_ever_printed(capsys: pytest.Cap
         ("select fly imge=x.png", "did you mean image"),
         ("select fly image=none.png", "there is no picture none.png"),
         ("select fly llm=opnai", "there is no llm=opnai"),
-        ("select fly llm.max_requests=3", "with llm=none nobody is asked"),
+        ("select fly llm.max_requests=3", "llm=none has no setting llm.max_requests"),
         ("select fly llm=replay llm.folder=nowhere", "holds no recorded answers"),
     ],
 )
