@@ -175,12 +175,8 @@ def _tools(config: RefineConfig, base: RunConfig, model: Model | None, gate: Gat
     if model is None:
         proposer = Search(gate, briefing.library, base.seed)
     else:
-
-        def wrong(proposed: Program) -> str | None:
-            # What a ranking refuses is a lesson for the next round, not a slip of the pen.
-            return next((v.message for v in gate.judge(proposed) if not v.passed and v.stage != RANKING), None)
-
-        proposer = Author(model, config.llm.name, briefing, briefing.library, wrong, programs=config.refine.programs)
+        name, library, programs = config.llm.name, briefing.library, config.refine.programs
+        proposer = Author(model, name, briefing, library, gate.judge, programs=programs)
     return Tools(proposer, gate.judge, trainings, model, RewardSubject())
 
 

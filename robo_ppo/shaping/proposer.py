@@ -16,9 +16,11 @@ from pydantic.dataclasses import dataclass as checked
 from robo_ppo.env.language import Program, parse
 from robo_ppo.errors import UserError
 from robo_ppo.shaping.edits import Edit, Library, edited
+from robo_ppo.shaping.gate import RANKING
 from robo_ppo.shaping.llm.model import Model, Question, Usage
 from robo_ppo.shaping.packets.packet import Packet
 from robo_ppo.shaping.prompt import Briefing
+from robo_ppo.shaping.record import Verdict
 from robo_ppo.shaping.subject import Item
 
 
@@ -124,7 +126,7 @@ class Rewards:
 
 
 class Author:
-    """Has a model propose: it sees the leader's packet and what was refused, and is told what is wrong."""
+    """Has a model propose: it sees the leader's packet, what `judge` says of its reward, and what was refused."""
 
     def __init__(
         self,
@@ -132,23 +134,24 @@ class Author:
         origin: str,
         briefing: Briefing,
         library: Library,
-        check: Callable[[Program], str | None],
+        judge: Callable[[Program], list[Verdict]],
         *,
         programs: bool,
     ) -> None:
         self.origin = origin
-        self._model, self._briefing, self._library, self._check = model, briefing, library, check
+        self._model, self._briefing, self._library, self._judge = model, briefing, library, judge
         self._programs = programs
 
     def propose(self, request: Request) -> tuple[list[Proposal], Usage]:
         """As in every proposer."""
         tried = [(one.name, one.program, one.success, one.flags) for one in request.tried]
         refused = [(one.program, one.message) for one in request.refused]
-        packet = request.leader.packet
+        leader, packet = request.leader, request.leader.packet
+        objection = next((verdict.message for verdict in self._judge(leader.program) if not verdict.passed), "")
         question = Question(
             "propose",
             self._briefing.role(),
-            self._briefing.task(request.count, request.leader.name, request.leader.program, packet, tried, refused),
+            self._briefing.task(request.count, leader.name, leader.program, objection, packet, tried, refused),
             () if packet is None else packet.pictures(),
         )
         kind = Rewards if self._programs else Changes
@@ -162,12 +165,19 @@ class Author:
         wrong: list[str] = []
         for number, one in enumerate(answer.rewards[: request.count], 1):
             try:
-                message = self._check(self._read(one, request).program)
+                message = self._slip(self._read(one, request).program)
             except UserError as error:
                 message = str(error)
             if message is not None:
                 wrong.append(f"reward {number}: {message}")
         return "\n".join(wrong) or None
+
+    def _slip(self, program: Program) -> str | None:
+        """What the gate finds wrong with how a program is written.
+
+        What its ranking refuses is a lesson for the next round, not a slip of the pen.
+        """
+        return next((v.message for v in self._judge(program) if not v.passed and v.stage != RANKING), None)
 
     def _read(self, one: ProposedChanges, request: Request) -> Proposal:
         leader, text = request.leader, one.program if isinstance(one, ProposedReward) else ""

@@ -1,11 +1,13 @@
 """A model that proposes: it is told all that there is to know, its answers become programs, its mistakes go back."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 
 import pytest
 
 from robo_ppo.env.language import Program, parse, program_of
+from robo_ppo.shaping.gate import DRY_RUN, RANKING
 from robo_ppo.shaping.llm.answer_format import AnswerFormat, BadAnswer
 from robo_ppo.shaping.llm.model import Answer, Question, Usage
 from robo_ppo.shaping.prompt import Briefing
@@ -20,6 +22,7 @@ from robo_ppo.shaping.proposer import (
     Rewards,
     Tried,
 )
+from robo_ppo.shaping.record import Verdict
 from tests.shaping.loops import GOOD, OVERRIDES, reward
 from tests.shaping.packets import SOUND, config_of
 
@@ -48,9 +51,11 @@ class Answers:
             self.told.append(wrong)
 
 
-def author(model: Answers, *, programs: bool = True, check: Callable[[Program], str | None] = lambda _: None) -> Author:
+def author(
+    model: Answers, *, programs: bool = True, judge: Callable[[Program], list[Verdict]] = lambda _: []
+) -> Author:
     briefing = Briefing(CONFIG, programs=programs)
-    return Author(model, "openai", briefing, briefing.library, check, programs=programs)
+    return Author(model, "openai", briefing, briefing.library, judge, programs=programs)
 
 
 def request(count: int = 2) -> Request:
@@ -87,12 +92,26 @@ def test_what_is_wrong_goes_back_with_the_number_of_the_reward() -> None:
 
 
 def test_the_gate_can_object_before_anything_is_proposed() -> None:
-    def check(program: Program) -> str | None:
-        return "too much" if program.weights["progress"]["weight"] > 5.0 else None
+    def judge(program: Program) -> list[Verdict]:
+        return [Verdict(DRY_RUN, program.weights["progress"]["weight"] <= 5.0, "too much")]
 
     model = Answers(Rewards([one(Change("progress", factor=4.0))]), Rewards([one(Change("progress", factor=0.5))]))
-    author(model, check=check).propose(request())
+    author(model, judge=judge).propose(request())
     assert model.told == ["reward 1: too much"]
+
+
+def test_what_the_ranking_says_is_known_of_the_leader_and_goes_back_for_no_proposal() -> None:
+    def judge(program: Program) -> list[Verdict]:
+        return [Verdict(RANKING, "time" in program.weights, "resting is worth 49.8, succeeding 27.5")]
+
+    model = Answers(*[Rewards([one(Change("progress", factor=2.0))])] * 2)
+    wrong = Tried("given", reward({"progress": 1.0}), 0.8, 2, packet=SOUND)
+    for leader in (request().leader, wrong):
+        proposals, _ = author(model, judge=judge).propose(dataclasses.replace(request(), leader=leader))
+        assert len(proposals) == 1
+    assert not model.told
+    found = ["stored flights says of it: resting is worth 49.8" in question.text for question in model.questions]
+    assert found == [False, True]
 
 
 def test_programs_only_where_they_are_asked_for() -> None:
