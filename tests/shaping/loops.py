@@ -12,11 +12,10 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from robo_ppo.config import RefineConfig, RefineSettings, RunConfig
+from robo_ppo.config import RefineConfig, RefineSettings, RunConfig, parse_config
 from robo_ppo.env.language import Program, program_of
 from robo_ppo.learn.actor_critic import ActorCritic
 from robo_ppo.run import checkpoint
-from robo_ppo.run import folder as folders
 from robo_ppo.run.evaluate import Options
 from robo_ppo.run.export import export_run
 from robo_ppo.run.sweep.attempt import Job
@@ -108,7 +107,7 @@ class Teacher(TrialLauncher):
             yield job, self._train(job)
 
     def _train(self, job: Job) -> Record:
-        trained = folders.load_config(job.folder)
+        trained = stored(job.folder)
         self.trained.append((job.folder, job.pause_at or 0))
         error = self._fails(trained)
         if error:
@@ -131,6 +130,16 @@ class Teacher(TrialLauncher):
         return self._models[arrives]
 
 
+def stored(folder: Path) -> RunConfig:
+    """A training's configuration, read once."""
+    return _parsed((folder / "config.yaml").read_text())
+
+
+@functools.cache
+def _parsed(text: str) -> RunConfig:
+    return parse_config(text, "a training")
+
+
 @functools.cache
 def gate() -> Gate:
     return Gate(config_of(*OVERRIDES))
@@ -146,7 +155,7 @@ class Foretold(RewardSubject):
     @override
     def tested(self, folder: Path, options: Options) -> Share:
         (folder / POLICY).write_bytes(b"a policy")
-        return _foretold(folders.load_config(folder), options.episodes)
+        return _foretold(stored(folder), options.episodes)
 
 
 def _foretold(config: RunConfig, episodes: int) -> Share:

@@ -17,6 +17,7 @@ from robo_ppo.shaping.judge import Entrant, Judged, Judgement
 from robo_ppo.shaping.llm.model import BudgetSpent, Usage
 from robo_ppo.shaping.packets.packet import Packet
 from robo_ppo.shaping.packets.rules import Flag
+from robo_ppo.shaping.page import report
 from robo_ppo.shaping.proposer import Proposal, Request
 from robo_ppo.shaping.record import Refinement, share_of
 from robo_ppo.shaping.subject import RewardSubject
@@ -28,6 +29,7 @@ def all_is_quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subject, "export_run", exported_once)
         patch.setattr(refine, "LOOKED_AT", 6)
+        patch.setattr(report, "try_to_write", lambda folder: (folder / report.PAGE).touch())  # read by page/
         yield
 
 
@@ -74,6 +76,7 @@ def test_it_finds_the_reward_that_is_better_and_shows_by_how_much(
     assert found.test_after.value > 0.9
     assert parse((folder / "best_reward.py").read_text(), "best").weights == reward(GOOD).weights
     assert (folder / "policy.onnx").stat().st_size > 1000
+    assert (folder / "refine_report.html").exists()
     assert record.load(folder) == found
     assert found.usage == Usage(1, 10, 5)
 
