@@ -15,7 +15,7 @@ from robo_ppo import __version__
 from robo_ppo.errors import UserError
 
 Schema = TypeVar("Schema")
-_LONGEST = 500_000  # characters of a stored configuration, a program of 20 kB among them
+_LONGEST = 100_000  # characters of a stored configuration, a program of 20 kB among them
 _MOST_NESTED = 32  # values inside each other, of a stored configuration
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 20 times as fast where PyYAML was built with libyaml
 
@@ -346,6 +346,8 @@ def check_plain(text: str) -> None:
             raise ValueError("it repeats a value by a name, *…, which no stored configuration does")
         if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
             raise ValueError("it has an interpolation, ${…}, which no stored configuration has")
+        if getattr(event, "tag", None) is not None:
+            raise ValueError("it has a tag, !…, which no stored configuration has")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MOST_NESTED:
             raise ValueError("its values are nested too deeply")

@@ -13,6 +13,7 @@ import torch
 
 from robo_ppo.config import CurriculumConfig, MeasurementConfig, RunConfig, TaskConfig
 from robo_ppo.env.backends import make_simulation
+from robo_ppo.env.bounds import check_bounds
 from robo_ppo.env.classes import check_robot, load_class, scenes_of
 from robo_ppo.env.environment import Environment, EnvironmentOptions
 from robo_ppo.env.language import PROGRAM, parse
@@ -108,6 +109,8 @@ def build(
     reward = make_reward(config, task, sim.device)
     table, states = signal_table(task, randomization, reward)
     reward.check(table)
+    if config.program:
+        check_bounds(parse(config.program, PROGRAM), reward, table)
     _check_ends(table, task)
 
     _check_observation(settings)

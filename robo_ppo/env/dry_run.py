@@ -4,18 +4,17 @@
     trial(program)                    # UserError with the line, or nothing
     trial(program, signals)           # also on recorded signals: name → (rows, …), `previous_` ones too
 
-The language makes it impossible to mix environments, to grow without bound, or to look at a number in Python. Here that
-is proved of each program all the same, since a hole in a wall is found by knocking: on tensors without numbers, of two
-sizes, and on numbers, row by row. On recorded signals every term must be finite and of a size that can be learned from.
+What it computes must keep within `bounds`; on recorded signals every term must be finite and of a size that can be
+learned from.
 """
 
-from collections.abc import Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from robo_ppo.config import RunConfig
+from robo_ppo.env.bounds import check_bounds
 from robo_ppo.env.build import make_task, signal_table
 from robo_ppo.env.language import Program, applied
 from robo_ppo.env.language.term import Term
@@ -24,12 +23,7 @@ from robo_ppo.env.rewards import PREFIX, Reward
 from robo_ppo.env.signals import PREVIOUS, Leaf, SignalTable, where
 from robo_ppo.errors import UserError, did_you_mean
 
-MOST_NUMBERS = 4096  # of any intermediate value, for each environment
-MOST_STEPS = 500  # operations of a program
-MOST_WORK = 4096  # numbers that a program computes for each environment, in all its operations together
-MOST_PLAIN = 1e18  # of a plain number, as large as float32 can square
 MOST_PAY = 1e6  # of a weighted term, in one step
-_ROWS = 7
 _CPU = torch.device("cpu")
 
 
@@ -57,27 +51,9 @@ class DryRun:
     def __call__(self, program: Program, signals: Signals | None = None) -> None:
         """A `UserError` for a program that does not fit the task, or whose terms are not what a reward is made of."""
         reward = self.reward(program)
-        _check_steps(program)
         table = self._terms_alone(reward)
-        work = 0
         reward.check(table)
-        for name, found in reward.signals.items():
-            term = program.functions.get(name.removeprefix(PREFIX))
-            settings = {
-                key: value for key, value in program.weights[name.removeprefix(PREFIX)].items() if key != "weight"
-            }
-            if term is not None:
-                sizes = {rows: table.on_meta(table.graph(found.inputs), rows) for rows in (3, 5)}
-                work += max(
-                    _check_intermediates(term, [values[signal] for signal in found.inputs], settings, rows)
-                    for rows, values in sizes.items()
-                )
-                if work > MOST_WORK:
-                    raise UserError(
-                        f"{where(term)}: the program computes more than {MOST_WORK} numbers for each environment in "
-                        "every step, which would slow the training down; compute with fewer and shorter vectors"
-                    )
-                _check_rows(term, [_made_up(sizes[3][signal]) for signal in found.inputs], settings)
+        check_bounds(program, reward, table)
         if signals is not None:
             self._check_pay(reward, signals)
 
@@ -128,47 +104,6 @@ def _check_signals(term: Term, table: SignalTable) -> None:
         base = signal.removeprefix(PREVIOUS)
         if signal not in known and base not in known:
             raise UserError(f"{where(term)}: there is no signal '{base}'; {did_you_mean(base, known)}")
-
-
-def _check_steps(program: Program) -> None:
-    steps = sum(len(term.code.steps) for term in program.functions.values())
-    if steps > MOST_STEPS:
-        raise UserError(
-            f"{program.where}:{program.lines[0]}: the program has {steps} operations, which would slow the training "
-            f"down; at most {MOST_STEPS}"
-        )
-
-
-def _check_intermediates(term: Term, inputs: list[Tensor], settings: Mapping[str, float], rows: int) -> int:
-    """Every step gives one row for each environment, and no step much for any; how many numbers for each in all."""
-    numbers = 0
-
-    def look(line: int, value: object) -> None:
-        nonlocal numbers
-        numbers += value.numel() // rows if isinstance(value, Tensor) else 0
-        if isinstance(value, float) and not abs(value) <= MOST_PLAIN:
-            raise UserError(f"{term.file}:{line}: this is {value:g}, which is no number to compute with")
-        if isinstance(value, Tensor) and (value.ndim == 0 or value.shape[0] != rows):
-            raise UserError(f"{term.file}:{line}: this has not one row for each environment, but {tuple(value.shape)}")
-        if isinstance(value, Tensor) and value.numel() > MOST_NUMBERS * rows:
-            raise UserError(f"{term.file}:{line}: this makes {value.numel() // rows} numbers for each environment")
-
-    term.watched(look)(*inputs, **settings)
-    return numbers
-
-
-def _check_rows(term: Term, inputs: list[Tensor], settings: Mapping[str, float]) -> None:
-    """What an environment is paid depends on itself alone."""
-    together = term(*inputs, **settings)
-    alone = torch.cat([term(*[value[row : row + 1] for value in inputs], **settings) for row in range(_ROWS)])
-    if not torch.allclose(together, alone, rtol=1e-4, atol=1e-5, equal_nan=True):
-        raise UserError(f"{where(term)}: the term '{term.__name__}' depends on other environments than its own")
-
-
-def _made_up(like: Tensor) -> Tensor:
-    """Numbers of the shape and kind of a signal, always the same."""
-    numbers = torch.randn((_ROWS, *like.shape[1:]), generator=torch.Generator().manual_seed(0))
-    return numbers > 0 if like.dtype == torch.bool else numbers.to(like.dtype)
 
 
 def _shown(value: Tensor) -> str:

@@ -157,6 +157,8 @@ def with_settings(function: SignalFunction, given: Mapping[str, Any], what: str)
         annotation = inspect.signature(function).parameters[name].annotation
         if annotation in (int, float, bool) and not _is_of(value, annotation):
             raise UserError(f"{what}: {name} must be of type {annotation.__name__}, not {value!r}")
+        if annotation is float:
+            given = {**given, name: _as_float(value, f"{what}: {name}")}
     missing = [name for name, default in known.items() if default is inspect.Parameter.empty and name not in given]
     if missing:
         raise UserError(f"{what} needs the setting {', '.join(missing)} ({where(function)})")
@@ -167,6 +169,14 @@ def _is_of(value: Any, kind: type) -> bool:
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _as_float(value: float, what: str) -> float:
+    """A whole number as a float: of Python's own, products grow without end."""
+    try:
+        return float(value)
+    except OverflowError:
+        raise UserError(f"{what} is too large a number") from None
 
 
 def where(function: Callable[..., object]) -> str:

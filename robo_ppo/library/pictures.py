@@ -19,7 +19,8 @@ from robo_ppo.errors import UserError
 from robo_ppo.library.plain import plain
 
 LARGEST_FILE = 20_000_000  # bytes
-MOST_PIXELS = 50_000_000
+MOST_PIXELS = 50_000_000  # of a file
+MOST_UNPACKED = 16_000_000  # of what is unpacked: of a JPEG, an eighth of its width and height where that is enough
 LONGEST_SIDE = 1024  # of what is given on; vision models look at no more
 _KINDS = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff"}
 # What Pillow raises for files that are damaged in one way or another.
@@ -52,16 +53,22 @@ def _small_png(data: bytes, kinds: list[str], shown: str) -> bytes:
         warnings.simplefilter("ignore")  # Pillow warns of large pictures and of odd metadata
         with Image.open(io.BytesIO(data), formats=kinds) as picture:
             width, height = picture.size
-            if width * height > MOST_PIXELS:
-                raise UserError(
-                    f"the picture {shown} would have {width} × {height} pixels, where {MOST_PIXELS / 1e6:.0f} million "
-                    "are allowed; make it smaller"
-                )
+            _check_size(width, height, MOST_PIXELS, shown)
             picture.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
-    upright.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+            _check_size(*picture.size, MOST_UNPACKED, shown)
+            small = picture.convert("RGB")
+            small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+            upright = ImageOps.exif_transpose(small)
     clean = Image.new("RGB", upright.size)
     clean.paste(upright)
     output = io.BytesIO()
     clean.save(output, "PNG")
     return output.getvalue()
+
+
+def _check_size(width: int, height: int, most: int, shown: str) -> None:
+    if width * height > most:
+        raise UserError(
+            f"the picture {shown} would have {width} × {height} pixels, where {most / 1e6:.0f} million are allowed; "
+            "make it smaller"
+        )

@@ -58,20 +58,20 @@ class Trainings:
     def train(self, wanted: Sequence[Work], steps: int, *, again: bool = True) -> list[Rung | str]:
         """Train all up to so many environment steps; what each reached, or why it could not.
 
-        What has failed before is tried once more, unless `again` is false: then it has failed.
+        What has failed on this way before is tried once more, unless `again` is false: then it has failed.
 
         Raises:
             Stopped: a signal came.
             UserError: a folder holds the training of something else.
         """
         asked = {work.folder.absolute(): work for work in wanted}
-        failed = {} if again else {folder: why for folder in asked if (why := _failure(read(folder)))}
+        failed = {} if again else {folder: why for folder in asked if (why := _failure(read(folder), steps))}
         jobs = [job for folder, work in asked.items() if folder not in failed and (job := self._job(work, steps))]
         told = Told()
         with stoppable(sorted({job.folder.parent for job in jobs}), told):
             for job, record in self._launcher.train(jobs):
                 if record.state not in ("paused", "finished"):
-                    failed[job.folder] = _failure(record) or record.state
+                    failed[job.folder] = _failure(record, steps) or record.state
                 elif told.by is None:
                     print(f"  {_said(asked[job.folder], steps)}", flush=True)
         if told.by is not None:
@@ -88,7 +88,7 @@ class Trainings:
         """What is to be done for a training; nothing if it has come that far."""
         folder = work.folder.absolute()
         record = read(folder)
-        if record.state == "finished" or (record.state == "paused" and record.steps >= steps):
+        if record.state == "finished" or record.steps >= steps:  # it may have failed on the way to more
             return None
         cores = self._launcher.cores_of(work.config)
         refuse_another(work.config, folder)
@@ -101,9 +101,9 @@ def training_config(config: RunConfig, seed: int) -> RunConfig:
     return dataclasses.replace(config, seed=seed, logger=LoggerConfig(name="none"), resume=None, info=False)
 
 
-def _failure(record: Record) -> str:
-    """Why a training came to nothing; "" where it did not."""
-    return record.error or record.state if record.state in ("failed", "lost") else ""
+def _failure(record: Record, steps: int) -> str:
+    """Why a training did not come as far as so many steps; "" where it did, or may yet."""
+    return record.error or record.state if record.state in ("failed", "lost") and record.steps < steps else ""
 
 
 def _rung(work: Work, steps: int) -> Rung | str:

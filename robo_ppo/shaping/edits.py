@@ -85,6 +85,8 @@ def _multiply(weights: dict[str, dict[str, float]], edit: Edit, *, keep: bool) -
     assert edit.factor is not None
     if edit.term not in weights:
         raise UserError(f"the reward has no term '{edit.term}' to be multiplied; {did_you_mean(edit.term, weights)}")
+    if weights[edit.term]["weight"] == 0.0:
+        raise UserError(f"'{edit.term}' is off in the present reward, and no factor changes that; give it a weight")
     weights[edit.term]["weight"] *= edit.factor
     if edit.factor == 0.0 and not keep:
         del weights[edit.term]

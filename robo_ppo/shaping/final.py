@@ -1,11 +1,11 @@
 """The final: the best candidate against the given reward, with several seeds.
 
-Both train with the same seeds. Each seed's best policy flies the same validation episodes, which are others than those
-that chose it. Only a difference whose interval lies above zero wins; a challenger whose policy the rules flag now makes
-way for the next one. Then, once, the test episodes.
+Both train with the same seeds, others than the rounds': the best of many is the best by its luck, too, and has to show
+it again. Each seed's best policy flies the same validation episodes, which are others than those that chose it. Only a
+difference whose interval lies above zero wins; else, or where the rules flag a policy now, the next one is tried, two
+at most. Then, once, the test episodes.
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,10 +15,10 @@ from robo_ppo.config import RefineSettings
 from robo_ppo.errors import UserError
 from robo_ppo.run.evaluate import Options
 from robo_ppo.shaping.candidates import Trainings, Work
-from robo_ppo.shaping.documents import from_json, write_json
+from robo_ppo.shaping.documents import from_json, write, write_json
 from robo_ppo.shaping.packets.packet import Packet
 from robo_ppo.shaping.packets.rules import Flag
-from robo_ppo.shaping.record import Refinement, Share, Verdict, best_file, share_of
+from robo_ppo.shaping.record import Candidate, Refinement, Rung, Share, Verdict, best_file, share_of
 from robo_ppo.shaping.selection import compare, is_better, is_open
 from robo_ppo.shaping.subject import Subject
 
@@ -28,10 +28,6 @@ POLICY = "policy.onnx"
 TESTED = "tested.json"  # what a policy did in the test episodes, which it flies once
 
 
-class Untrained(Exception):
-    """A policy that the final needs did not come about; the message says why."""
-
-
 class Final:
     """Ends a refinement: fills in who won, by how much, and what that is worth in test episodes."""
 
@@ -39,13 +35,17 @@ class Final:
         self,
         refinement: Refinement,
         settings: RefineSettings,
-        seeds: Sequence[int],
+        seed: int,
         work: Callable[[str, int], Work],
         subject: Subject[Any],
         trainings: Trainings,
         folder: Path,
     ) -> None:
-        self._record, self._settings, self._seeds, self._work = refinement, settings, list(seeds), work
+        """`seed` is that of the rounds; `work` gives the training of a candidate with a seed."""
+        self._record, self._settings, self._work = refinement, settings, work
+        self._of_rounds = seed
+        self._seeds = [seed + 1 + number for number in range(settings.seeds)]
+        self._broken: set[int] = set()  # seeds with which the given one has no policy
         self._last_seed = self._seeds[-1] + settings.more_seeds  # whoever is the challenger
         self._subject, self._trainings, self._folder = subject, trainings, folder
 
@@ -56,12 +56,12 @@ class Final:
 
         Raises:
             Stopped: a signal came.
-            UserError: the given reward's trainings failed.
+            UserError: there is no policy to return.
         """
         given = self._record.given
         self._record.winner = given.name
         if not challengers:
-            self._seeds = self._seeds[:1]
+            self._seeds = [self._of_rounds]
             self._given()
         for name in challengers[:CHALLENGERS]:
             wins = self._wins(name)
@@ -86,25 +86,23 @@ class Final:
                 return not flags and is_better(difference)
             self._seeds.append(self._seeds[-1] + 1)
             both = [self._work(one, self._seeds[-1]) for one in (self._record.given.name, name)]
-            self._trainings.train(both, both[0].config.total_steps)  # side by side; what comes of it is read below
+            self._trainings.train(both, both[0].config.total_steps)  # side by side; what comes of it is read above
 
     def _met(self, name: str) -> list[Flag] | None:
         """Compare a challenger with the given one over all seeds; what the rules flag, None where it cannot train."""
-        before = self._given()
+        before, after = self._given(), self._flown(name)
         candidate = self._record.candidate(name)
-        try:
-            after = self._trained(name)
-        except Untrained as error:  # a reward that breaks with one seed of several is none to return
-            print(f"  {name}: {error}", flush=True)
-            candidate.verdicts.append(Verdict(_STAGE, False, str(error)))
+        found = [one for one in after if not isinstance(one, str)]
+        if len(found) < len(after):  # a reward that breaks with one seed of several is none to return
+            self._note(candidate, next(one for one in after if isinstance(one, str)))
             return None
         successes = [self._successes(self._record.given.name, before), self._successes(name, after)]
         self._record.comparison = difference = compare(self._seeds, *successes, challenger=name)
-        pairs = zip(after, before, strict=True)
-        flags = [flag for packet, parent in pairs for flag in self._subject.flags(packet, parent)]
+        flags: list[Flag] = []
+        for packet, parent in zip(found, before, strict=True):
+            flags += self._subject.flags(packet, None if isinstance(parent, str) else parent)
         for flag in flags:
-            print(f"  {name} flagged: {flag.message}", flush=True)
-            candidate.verdicts.append(Verdict(_STAGE, False, f"{flag.name}: {flag.message}"))
+            self._note(candidate, f"{flag.name}: {flag.message}")
         print(
             f"  validation success {_percent(difference.given)} before, {_percent(difference.winner)} after; "
             f"difference {difference.difference:+.1%} (95 % interval {difference.low:+.1%} to {difference.high:+.1%})",
@@ -112,33 +110,44 @@ class Final:
         )
         return flags
 
-    def _given(self) -> list[Packet]:
-        """The diagnoses of the given one's policies, which nothing can be compared without."""
-        try:
-            return self._trained(self._record.given.name)
-        except Untrained as error:
-            raise UserError(f"the given {self._subject.name}: {error}; resume= tries it again") from None
+    def _given(self) -> list[Packet | str]:
+        """The given one's policies. With a seed that it cannot train with, it has no success, and the loop goes on."""
+        given, found = self._record.given, self._flown(self._record.given.name)
+        failures = {seed: one for seed, one in zip(self._seeds, found, strict=True) if isinstance(one, str)}
+        if len(failures) == len(found):
+            raise UserError(f"the given {self._subject.name}: {next(iter(failures.values()))}; resume= tries it again")
+        for seed, why in failures.items():
+            if seed not in self._broken:
+                self._note(given, why)
+        self._broken |= set(failures)
+        return found
 
-    def _trained(self, name: str) -> list[Packet]:
-        """The diagnoses of a candidate's policies after all of their steps, one for each seed.
+    def _note(self, candidate: Candidate, objection: str) -> None:
+        """Have the record say what speaks against a candidate."""
+        print(f"  {candidate.name}: {objection}", flush=True)
+        candidate.verdicts.append(Verdict(_STAGE, False, objection))
 
-        Raises:
-            Untrained: a training failed.
-        """
+    def _flown(self, name: str) -> list[Packet | str]:
+        """What a candidate's policy of each seed does after all of its steps, or why there is none."""
         works = [self._work(name, seed) for seed in self._seeds]
-        for work, result in zip(works, self._trainings.train(works, works[0].config.total_steps), strict=True):
-            if isinstance(result, str):
-                raise Untrained(f"the training with seed {work.config.seed} failed: {result}")
-        episodes = self._settings.episodes
-        look = self._subject.diagnosed
-        return [look(work, work.folder / "final", episodes=episodes, pictures=False) for work in works]
+        results = self._trainings.train(works, works[0].config.total_steps)
+        return [self._diagnosed(work, result) for work, result in zip(works, results, strict=True)]
 
-    def _successes(self, name: str, packets: Sequence[Packet]) -> list[float]:
-        """What each seed's policy is compared by."""
-        works = zip(self._seeds, packets, strict=True)
+    def _diagnosed(self, work: Work, trained: Rung | str) -> Packet | str:
+        if isinstance(trained, str):
+            return f"the training with seed {work.config.seed} failed: {trained}"
+        episodes = self._settings.episodes
+        try:
+            return self._subject.diagnosed(work, work.folder / "final", episodes=episodes, pictures=False)
+        except UserError as error:  # a term that is not finite where this policy flies, say
+            return f"the policy of seed {work.config.seed}: {error}"
+
+    def _successes(self, name: str, flown: Sequence[Packet | str]) -> list[float]:
+        """What each seed's policy is compared by; no success where there is none."""
+        success, episodes = self._subject.success, self._settings.episodes
         return [
-            self._subject.success(self._work(name, seed), packet, self._settings.episodes).value
-            for seed, packet in works
+            0.0 if isinstance(one, str) else success(self._work(name, seed), one, episodes).value
+            for seed, one in zip(self._seeds, flown, strict=True)
         ]
 
     def _test(self) -> None:
@@ -149,14 +158,16 @@ class Final:
         if record.winner != record.given.name:
             record.test_after = self._tested(record.winner)
         best = self._best(record.winner)
-        shutil.copyfile(best / POLICY, self._folder / POLICY)
-        text = self._record.candidate(record.winner).program
-        (self._folder / best_file(record.target)).write_text(text, encoding="utf-8")
+        write(self._folder / POLICY, (best / POLICY).read_bytes())
+        write(self._folder / best_file(record.target), record.candidate(record.winner).program)
 
     def _tested(self, name: str) -> Share:
         """Success in test episodes over all seeds; the best seed's evaluation is a whole one, with its film."""
         shares: list[Share] = []
         for seed in self._seeds:
+            if name == self._record.given.name and seed in self._broken:
+                shares.append(share_of(0, self._settings.episodes))
+                continue
             work = self._work(name, seed)
             folder, films = work.folder, self._settings.video and work.folder == self._best(name)
             options = Options(self._settings.episodes, "test", films, work.config.evaluation.video_seconds)
@@ -167,12 +178,12 @@ class Final:
 
     def _best(self, name: str) -> Path:
         """The folder of the seed whose policy did best in validation."""
-        comparison = self._record.comparison
-        successes = None
+        comparison, is_given = self._record.comparison, name == self._record.given.name
+        seeds = [seed for seed in self._seeds if not (is_given and seed in self._broken)]
         if comparison is not None:
-            successes = comparison.given if name == self._record.given.name else comparison.winner
-        seed = self._seeds[0 if successes is None else successes.index(max(successes))]
-        return self._work(name, seed).folder
+            successes = comparison.given if is_given else comparison.winner
+            seeds.sort(key=lambda seed: -successes[self._seeds.index(seed)])
+        return self._work(name, seeds[0]).folder
 
 
 def _percent(values: Sequence[float]) -> str:

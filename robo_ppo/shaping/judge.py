@@ -71,7 +71,7 @@ def compare(model: Model, candidates: Sequence[tuple[str, Packet]]) -> tuple[Jud
     """What a model makes of candidates side by side, and what it cost.
 
     Raises:
-        BudgetSpent, UserError: as `Model.ask`.
+        BudgetSpent, NoAnswer, UserError: as `Model.ask`.
     """
     names = [name for name, _ in candidates]
     if not names or len(set(names)) != len(names):
@@ -91,7 +91,7 @@ def question(candidates: Sequence[tuple[str, Packet]]) -> Question:
         for name, packet in candidates
         for picture in packet.pictures()[:PICTURES]
     )
-    return Question("judge", SYSTEM, text, shown)
+    return Question("judge", SYSTEM, text, shown, optional=True)
 
 
 def judged(entrants: Sequence[Entrant], judgement: Judgement | None = None) -> list[Judged]:

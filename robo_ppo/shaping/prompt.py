@@ -89,7 +89,7 @@ class Briefing:
         program: Program,
         objection: str,
         packet: Packet | None,
-        tried: Sequence[tuple[str, Program, float, Sequence[str]]],
+        tried: Sequence[tuple[str, Program, float, int, Sequence[str]]],
         refused: Sequence[tuple[Program, str]],
     ) -> str:
         """The question: all that is known, what the gate says against the present reward, and what is wanted."""
@@ -182,11 +182,12 @@ def _settings(task: Task) -> str:
     return ", ".join(f"{name}={value}" for name, value in vars(task.settings).items())
 
 
-def _tried(tried: Sequence[tuple[str, Program, float, Sequence[str]]]) -> str:
+def _tried(tried: Sequence[tuple[str, Program, float, int, Sequence[str]]]) -> str:
     lines: list[str] = []
-    for name, program, success, flags in tried:
+    for name, program, success, steps, flags in tried:
         against = f", flagged ({'; '.join(flags)})" if flags else ""
-        lines.append(f"- {name}: success {success:.1%}{against}; weights {_weights(program)}")
+        reached = f"success {success:.1%} after {steps / 1e6:.3g} M steps"
+        lines.append(f"- {name}: {reached}{against}; weights {_weights(program)}")
     return "\n".join(lines)
 
 

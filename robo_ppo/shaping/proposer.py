@@ -44,6 +44,7 @@ class Tried(Generic[Item]):
     rungs: int  # that it reached
     flags: tuple[str, ...] = ()  # what the judge has found; a flagged one cannot win
     packet: Packet | None = None
+    steps: int = 0  # of its training, after which it had this success
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class Author:
 
     def propose(self, request: Request) -> tuple[list[Proposal], Usage]:
         """As in every proposer."""
-        tried = [(one.name, one.program, one.success, one.flags) for one in request.tried]
+        tried = [(one.name, one.program, one.success, one.steps, one.flags) for one in request.tried]
         refused = [(one.program, one.message) for one in request.refused]
         leader, packet = request.leader, request.leader.packet
         objection = next((verdict.message for verdict in self._judge(leader.program) if not verdict.passed), "")
@@ -163,9 +164,13 @@ class Author:
         if not answer.rewards:
             return "there is no reward in the answer"
         wrong: list[str] = []
+        known = {one.program.text for one in (*request.tried, *request.refused)}
         for number, one in enumerate(answer.rewards[: request.count], 1):
             try:
-                message = self._slip(self._read(one, request).program)
+                program = self._read(one, request).program
+                again = "this one was trained or refused before, or stands twice in the answer; give another one"
+                message = again if program.text in known else self._slip(program)
+                known.add(program.text)
             except UserError as error:
                 message = str(error)
             if message is not None:

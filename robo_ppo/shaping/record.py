@@ -40,7 +40,7 @@ class Rung:
 class Verdict:
     """What a stage said of a candidate."""
 
-    stage: str  # language, dry run, ranking, training, rules, judge
+    stage: str  # language, dry run, ranking, ranges, training, diagnosis, rules, judge, final
     passed: bool
     message: str = ""
 
@@ -51,10 +51,10 @@ class Candidate:
 
     name: str  # r01_c02; "given" is what the loop began with
     parent: str  # the candidate that it was derived from; "" for the given one
-    origin: str  # given, search, model, manual, replay
+    origin: str  # given, search, or who was asked: the name of a choice of llm=
     reason: str
     program: str  # its text
-    folder: str  # below the refinement's own: program.py, packet.json, pictures, video.mp4
+    folder: str  # below the refinement's own: its text, packet.json, pictures; seed_0/ and others are runs
     verdicts: list[Verdict] = field(default_factory=list)
     rungs: list[Rung] = field(default_factory=list)
 

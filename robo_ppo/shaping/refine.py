@@ -1,6 +1,6 @@
 """The loop: propose, gate, train, diagnose, judge, keep the best; then a fair comparison with the given reward.
 
-    refinement = Loop(config, folder, tools).run()      # → refinement.json, best_reward.py, policy.onnx
+    refinement = Loop(config, given, base, folder, tools).run()      # → refinement.json, best_reward.py, policy.onnx
 
 The loop is a plain function of its configuration whose costly steps are remembered in the run's folder: what was
 proposed, asked, trained or diagnosed is read back. So `resume=` is running it again.
@@ -20,10 +20,12 @@ from robo_ppo.errors import UserError
 from robo_ppo.shaping import record
 from robo_ppo.shaping.candidates import Stopped, Trainings, Work, halved, training_config
 from robo_ppo.shaping.clock import Clock
+from robo_ppo.shaping.documents import write
 from robo_ppo.shaping.final import Final
 from robo_ppo.shaping.gate import passed
 from robo_ppo.shaping.judge import Entrant, compare
-from robo_ppo.shaping.llm.model import BudgetSpent, Model, Usage
+from robo_ppo.shaping.llm.model import BudgetSpent, Model, NoAnswer, Usage
+from robo_ppo.shaping.llm.plain_text import one_line
 from robo_ppo.shaping.packets.packet import Packet
 from robo_ppo.shaping.page import report
 from robo_ppo.shaping.proposer import Proposal, Proposer, Refused, Request, Tried
@@ -96,8 +98,9 @@ class Loop(Generic[Item]):
         ranked = [one.name for one in self._contenders()]
         challengers = ranked[: ranked.index(GIVEN)]  # who is behind it so far has nothing to show in a final
         tools = self.tools
-        seeds = [self.base.seed + number for number in range(self.settings.seeds)]
-        final = Final(self.record, self.settings, seeds, self._work, tools.subject, tools.trainings, self.folder)
+        final = Final(
+            self.record, self.settings, self.base.seed, self._work, tools.subject, tools.trainings, self.folder
+        )
         for _ in final.run(challengers):
             self._save()
         return self.record
@@ -153,10 +156,11 @@ class Loop(Generic[Item]):
     def _write(self, candidate: Candidate) -> None:
         """The candidate's text as a file of its own, to read and train on; what another one left is set aside."""
         file = self.folder / candidate.folder / record.item_file(self.record.target)
-        if file.is_file() and file.read_text(encoding="utf-8") != candidate.program:
+        if file.is_file():
+            if file.read_text(encoding="utf-8") == candidate.program:
+                return
             _set_aside(file.parent)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(candidate.program, encoding="utf-8")
+        write(file, candidate.program)
 
     def _begin(self) -> None:
         """Train the given reward as far as any candidate, and diagnose it: what the first proposals start from."""
@@ -181,7 +185,8 @@ class Loop(Generic[Item]):
             for one, result in zip(running, results, strict=True):
                 if isinstance(result, str):
                     one.verdicts.append(Verdict("training", False, result))
-                    self.refused.append(Refused(self.programs[one.name], f"training: {result}"))
+                    why = one_line(result.partition("; see ")[0])  # where its log lies is no model's business
+                    self.refused.append(Refused(self.programs[one.name], f"training: {why}"))
                     print(f"  {one.name}: {result}", flush=True)
                 else:
                     one.rungs.append(result)
@@ -196,7 +201,7 @@ class Loop(Generic[Item]):
         return Work(self.folder / "candidates" / name / f"seed_{seed}", config)
 
     def _early(self, one: Candidate) -> Work:
-        """The training of a candidate in its round, which the final goes on with unless it had a warm start."""
+        """The training of a candidate in its round: that of the loop's own seed, or what a warm start made of it."""
         cold = self._work(one.name, self.base.seed)
         if not self.settings.warm_start or not one.parent:
             return cold
@@ -206,20 +211,32 @@ class Loop(Generic[Item]):
 
     def _judge(self, finalists: Sequence[Candidate], leader: Tried[Item]) -> Usage:
         """Diagnose who came to the last rung, look for tricks, and note what was found; what that cost."""
-        entrants = [Entrant(one.name, self._diagnose(one), leader.packet) for one in finalists]
-        judgement, usage = None, Usage()
-        if self.tools.model is not None and len(entrants) > 1:
+        entrants: list[Entrant] = []
+        for one in finalists:
             try:
-                judgement, usage = compare(self.tools.model, [(one.name, one.packet) for one in entrants])
-            except BudgetSpent as spent:  # the rules judge all the same, and nobody leads unjudged
-                usage = spent.usage
-                print(f"  judged by the rules alone: {spent}", flush=True)
-        for one, result in zip(finalists, self.tools.subject.judged(entrants, judgement), strict=True):
-            self.flags[one.name] = tuple(f"{flag.name}: {flag.message}" for flag in result.flags)
-            one.verdicts += result.verdicts()
-            for flag in self.flags[one.name]:
-                print(f"  {one.name} flagged: {flag}", flush=True)
+                entrants.append(Entrant(one.name, self._diagnose(one), leader.packet))
+            except UserError as error:  # a term that is not finite where this policy flies, say
+                self._flag(one, [Verdict("diagnosis", False, str(error))])
+        judgement, usage = None, Usage()
+        if self.tools.model is not None and entrants:
+            shown = [(one.name, one.packet) for one in entrants]
+            if len(shown) == 1 and leader.packet is not None:  # a judge compares; of the leader it has judged before
+                shown.append((leader.name, leader.packet))
+            try:
+                judgement, usage = compare(self.tools.model, shown)
+            except (BudgetSpent, NoAnswer) as error:  # the rules judge all the same, and nobody leads unjudged
+                usage = error.usage
+                print(f"  judged by the rules alone: {error}", flush=True)
+        for result in self.tools.subject.judged(entrants, judgement):
+            self._flag(self.record.candidate(result.name), result.verdicts())
         return usage
+
+    def _flag(self, one: Candidate, verdicts: Sequence[Verdict]) -> None:
+        """Note what was found; whoever has a verdict against it cannot lead."""
+        one.verdicts += verdicts
+        self.flags[one.name] = tuple(verdict.message for verdict in verdicts if not verdict.passed)
+        for flag in self.flags[one.name]:
+            print(f"  {one.name} flagged: {flag}", flush=True)
 
     def _diagnose(self, one: Candidate) -> Packet:
         work, output = self._early(one), self.folder / one.folder
@@ -237,6 +254,7 @@ class Loop(Generic[Item]):
                 len(one.rungs),
                 self.flags.get(one.name, ()),
                 self.packets.get(one.name),
+                one.rungs[-1].steps,
             )
             for one in self.record.everyone
             if one.rungs

@@ -42,8 +42,8 @@ class Columns:
         if key not in self._known:
             own = {name: {**given, WEIGHT: 0.0} for name, given in self._leader.weights.items()}
             kept = {name: given for name, given in own.items() if name in self._leader.functions}
-            program = self._leader.with_weights({**kept, term: {WEIGHT: 1.0, **settings}})
             try:
+                program = self._leader.with_weights({**kept, term: {WEIGHT: 1.0, **settings}})
                 returns, ways = self._gate.terms_of(program), self._gate.ways_of(program)
                 column = returns.matrix[:, returns.names.index(term)]
                 self._known[key] = Column(column, None if ways is None else ways[term])

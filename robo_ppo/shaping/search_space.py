@@ -41,6 +41,7 @@ class Space:
     """Between what the shares and settings of all terms lie."""
 
     ranges: dict[str, tuple[float, float]]
+    fixed: dict[str, dict[str, float]]  # settings that no factor varies
 
     @classmethod
     def of(cls, library: Library, leader: Program) -> "Space":
@@ -49,14 +50,17 @@ class Space:
         for term, given in leader.weights.items():
             settings.setdefault(term, {name: value for name, value in given.items() if name != WEIGHT})
         ranges: dict[str, tuple[float, float]] = {}
+        fixed: dict[str, dict[str, float]] = {}
         for term, defaults in settings.items():
             ranges[f"{term}:{_SHARE}"] = _SHARES
             for name, default in defaults.items():
                 if default is None:
                     ranges[f"{term}:{name}"] = _SETTINGS
-                elif default > 0.0:  # what is not cannot be varied by a factor, and stays
+                elif default > 0.0:
                     ranges[f"{term}:{name}"] = (default / _AROUND, default * _AROUND)
-        return cls(ranges)
+                else:
+                    fixed.setdefault(term, {})[name] = default
+        return cls(ranges, fixed)
 
     @property
     def terms(self) -> list[str]:
@@ -133,7 +137,8 @@ class Space:
     def _settings(self, point: Point, term: str) -> dict[str, float]:
         prefix = f"{term}:"
         drawn = {key.removeprefix(prefix): value for key, value in point.items() if key.startswith(prefix)}
-        return {name: _rounded(value) for name, value in drawn.items() if name not in (_ON, _SHARE)}
+        found = {name: _rounded(value) for name, value in drawn.items() if name not in (_ON, _SHARE)}
+        return {**self.fixed.get(term, {}), **found}
 
 
 def _rounded(value: float) -> float:

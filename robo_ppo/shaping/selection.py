@@ -15,9 +15,8 @@ from robo_ppo.shaping.record import Comparison
 
 LEAST_SEEDS = 3
 
-# Two-sided 95 % quantiles of Student's t for 1, 2, 3, … degrees of freedom; beyond, the normal one is near enough.
+# Two-sided 95 % quantiles of Student's t for 1, 2, 3, … degrees of freedom; beyond, the last one errs on the safe side.
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
-_NORMAL = 1.960
 
 
 def compare(
@@ -46,7 +45,7 @@ def is_open(comparison: Comparison) -> bool:
 
 
 def _quantile(freedom: int) -> float:
-    return math.inf if freedom < 1 else _T[freedom - 1] if freedom <= len(_T) else _NORMAL
+    return math.inf if freedom < 1 else _T[min(freedom, len(_T)) - 1]
 
 
 def _standard_error(differences: Sequence[float]) -> float:

@@ -59,8 +59,8 @@ class Subject(Protocol[Taken]):
         """What speaks against candidates of a round."""
         ...
 
-    def flags(self, packet: Packet, parent: Packet) -> list[Flag]:
-        """What speaks against a finalist beside the given one."""
+    def flags(self, packet: Packet, parent: Packet | None) -> list[Flag]:
+        """What speaks against a finalist beside the given one, where that has a policy."""
         ...
 
     def tested(self, folder: Path, options: Options) -> Share:
@@ -90,7 +90,7 @@ class RewardSubject(Subject[Program]):
         return judged(entrants, judgement)
 
     @override
-    def flags(self, packet: Packet, parent: Packet) -> list[Flag]:
+    def flags(self, packet: Packet, parent: Packet | None) -> list[Flag]:
         return rules(packet, parent)
 
     @override

@@ -276,10 +276,10 @@ def test_a_program_that_would_slow_the_training_down_is_refused() -> None:
     text = with_statement("x = sum(velocity)\nSLOW").replace("velocity", "ranges").replace("x = sum", "x = tanh")
     text = text.replace("return speed", "return speed * sum(x)")
     for slow, said in (
-        ("x = abs(x) * x\n    " * 60, ""),
+        ("x = abs(x) * x\n    " * 15, ""),
         (
-            "x = abs(x) ** 1.37\n    " * 90,
-            r"mine\.py:5: the program computes more than 4096 numbers for each environment",
+            "x = tan(ranges) + abs(x)\n    " * 20,
+            r"mine\.py:5: the program computes more than 1024 numbers for each environment",
         ),
         ("x = x * x * x * x * x * x\n    " * 110, r"mine\.py:3: the program has 55\d operations"),
     ):

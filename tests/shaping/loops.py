@@ -20,7 +20,7 @@ from robo_ppo.run.evaluate import Options
 from robo_ppo.run.export import export_run
 from robo_ppo.run.sweep.attempt import Job
 from robo_ppo.run.sweep.launcher import TrialLauncher
-from robo_ppo.run.sweep.record import Record, write
+from robo_ppo.run.sweep.record import Record, read, write
 from robo_ppo.shaping.candidates import Trainings, Work
 from robo_ppo.shaping.final import POLICY
 from robo_ppo.shaping.gate import Gate
@@ -111,7 +111,7 @@ class Teacher(TrialLauncher):
         self.trained.append((job.folder, job.pause_at or 0))
         error = self._fails(trained)
         if error:
-            record = Record("failed", error=error)
+            record = dataclasses.replace(read(job.folder), state="failed", error=error)
         else:
             steps, arrives = job.pause_at or TOTAL, "success_bonus" in trained.reward
             success = (steps - 50.0) / TOTAL if arrives else 0.0

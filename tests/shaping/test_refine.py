@@ -10,11 +10,12 @@ from typing_extensions import override
 
 from robo_ppo.config import RunConfig
 from robo_ppo.env.language import Program, parse
+from robo_ppo.errors import UserError
 from robo_ppo.run import folder as folders
 from robo_ppo.shaping import final, judge, record, refine, subject
 from robo_ppo.shaping.candidates import Work
-from robo_ppo.shaping.judge import Entrant, Judged, Judgement
-from robo_ppo.shaping.llm.model import BudgetSpent, Usage
+from robo_ppo.shaping.judge import Entrant, Judged, Judgement, Opinion
+from robo_ppo.shaping.llm.model import BudgetSpent, NoAnswer, Question, Usage
 from robo_ppo.shaping.packets.packet import Packet
 from robo_ppo.shaping.packets.rules import Flag
 from robo_ppo.shaping.page import report
@@ -176,16 +177,51 @@ def test_whom_the_judge_flags_cannot_lead_and_whom_the_final_flags_cannot_win(tm
     assert found.rounds[0].candidates[1].verdicts[-1].stage == "final"
 
 
-def test_the_final_begins_with_the_seed_of_the_rounds_and_goes_on_without_who_cannot_train(tmp_path: Path) -> None:
+def test_the_final_takes_seeds_that_chose_nobody_and_goes_on_without_who_cannot_train(tmp_path: Path) -> None:
     def fails(trained: RunConfig) -> str:
-        return "the update diverged" if trained.seed == 6 and "success_bonus" in trained.reward else ""
+        return "the update diverged" if trained.seed == 7 and "success_bonus" in trained.reward else ""
 
     teacher = Teacher(fails)
     run = loop(tmp_path, reward(BESIDE), Script([reward(GOOD)]), teacher, config(), seed=5)
     found = run.run()
-    assert {folder.name for folder, _ in teacher.trained} == {"seed_5", "seed_6", "seed_7"}
+    assert {folder.name for folder, _ in teacher.trained} == {"seed_5", "seed_6", "seed_7", "seed_8"}
     assert found.winner == "given"
-    assert found.rounds[0].candidates[0].verdicts[-1].message == "the training with seed 6 failed: the update diverged"
+    assert found.rounds[0].candidates[0].verdicts[-1].message == "the training with seed 7 failed: the update diverged"
+
+
+def test_a_given_reward_that_cannot_train_with_every_seed_can_be_replaced_all_the_same(tmp_path: Path) -> None:
+    def fails(trained: RunConfig) -> str:
+        return "the update diverged" if trained.seed == 2 and "success_bonus" not in trained.reward else ""
+
+    settings = config()
+    found = loop(tmp_path, reward(BESIDE), Script([reward(GOOD)]), Teacher(fails), settings).run()
+    assert found.winner == "r01_c01"
+    assert found.comparison is not None and found.comparison.given == [0.0, 0.0, 0.0]
+    assert found.test_before is not None and found.test_before.episodes == 3 * settings.refine.episodes
+    assert [one.message for one in found.given.verdicts] == ["the training with seed 2 failed: the update diverged"]
+
+
+class Broken(Foretold):
+    """Some policies cannot be looked at, as where a term of theirs is not finite."""
+
+    def __init__(self, *broken: str) -> None:
+        self._broken = broken
+
+    @override
+    def diagnosed(self, work: Work, output: Path, *, episodes: int, pictures: bool) -> Packet:
+        if any(name in str(output) for name in self._broken):
+            raise UserError("the term 'speed' is not finite")
+        return super().diagnosed(work, output, episodes=episodes, pictures=pictures)
+
+
+def test_who_cannot_be_looked_at_neither_leads_nor_wins(tmp_path: Path) -> None:
+    script = Script([reward(GOOD), reward({**GOOD, "time": 0.02}), reward({**GOOD, "progress": 4.0})])
+    broken = Broken("r01_c01", "r01_c02/seed_3")
+    found = loop(tmp_path, reward(BESIDE), script, Teacher(), config(rungs=[0.5]), subject=broken).run()
+    first, second, _ = found.rounds[0].candidates
+    assert (first.verdicts[-1].stage, found.rounds[0].best) == ("diagnosis", "r01_c02")
+    assert second.verdicts[-1].message == "the policy of seed 3: the term 'speed' is not finite"
+    assert found.winner == "r01_c03"
 
 
 class Lucky(Foretold):
@@ -194,7 +230,7 @@ class Lucky(Foretold):
     @override
     def diagnosed(self, work: Work, output: Path, *, episodes: int, pictures: bool) -> Packet:
         packet = super().diagnosed(work, output, episodes=episodes, pictures=pictures)
-        lucky = work.config.seed < 2 and packet.success.value == 0.0
+        lucky = work.config.seed < 3 and packet.success.value == 0.0
         return dataclasses.replace(packet, success=share_of(round(0.7 * episodes), episodes)) if lucky else packet
 
 
@@ -203,7 +239,7 @@ class Tied(Lucky):
 
     @override
     def diagnosed(self, work: Work, output: Path, *, episodes: int, pictures: bool) -> Packet:
-        seed = 0 if work.config.seed > 2 else work.config.seed
+        seed = 1 if work.config.seed > 3 else work.config.seed
         config = dataclasses.replace(work.config, seed=seed)
         return super().diagnosed(Work(work.folder, config), output, episodes=episodes, pictures=pictures)
 
@@ -213,7 +249,7 @@ def test_where_every_seed_was_better_more_of_them_may_tell(tmp_path: Path, more:
     settings = config(more_seeds=more)
     found = loop(tmp_path, reward(BESIDE), Script([reward(GOOD)]), Teacher(), settings, subject=Lucky()).run()
     assert found.comparison is not None
-    assert found.comparison.seeds == list(range(seeds))
+    assert found.comparison.seeds == list(range(1, 1 + seeds))
     assert (found.winner, found.comparison.low > 0.0) == (winner, winner != "given")
     assert found.test_before is not None
     assert found.test_before.episodes == seeds * settings.refine.episodes
@@ -225,7 +261,7 @@ def test_the_next_challenger_gets_no_more_seeds_than_the_one_before(tmp_path: Pa
     found = loop(tmp_path, reward(BESIDE), script, Teacher(), settings, subject=Tied()).run()
     assert found.winner == "given"
     assert found.comparison is not None
-    assert (found.comparison.challenger, found.comparison.seeds) == ("r01_c02", [0, 1, 2, 3])
+    assert (found.comparison.challenger, found.comparison.seeds) == ("r01_c02", [1, 2, 3, 4])
 
 
 def test_a_training_that_fails_is_a_lesson_and_no_end(tmp_path: Path, without_final: None) -> None:
@@ -254,12 +290,13 @@ def test_nobody_inherits_the_training_of_another_candidate_of_the_same_name(
     assert (tmp_path / "candidates/replaced_1_r01_c01/reward.py").read_text() == reward(GOOD).text
 
 
-def test_without_a_budget_for_the_judge_the_rules_judge(
-    tmp_path: Path, without_final: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("silence", [BudgetSpent, NoAnswer])
+def test_without_an_answer_of_the_judge_the_rules_judge(
+    silence: type[BudgetSpent | NoAnswer], tmp_path: Path, without_final: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broke:
         def ask(self, *_: object) -> NoReturn:
-            raise BudgetSpent("10 requests", Usage(2, 100, 10))
+            raise silence("10 requests", Usage(2, 100, 10))
 
     monkeypatch.setattr(
         judge, "rules", lambda packet, _: [Flag("stalling", "for ever")] if packet.success.value else []
@@ -271,6 +308,21 @@ def test_without_a_budget_for_the_judge_the_rules_judge(
     assert [one.verdicts[-1].message for one in found.rounds[0].candidates] == ["stalling: for ever"] * 2
     assert found.rounds[0].best == "given"
     assert found.usage == Usage(3, 110, 15)
+
+
+def test_who_comes_alone_to_the_last_rung_is_judged_beside_the_leader(tmp_path: Path, without_final: None) -> None:
+    class Judge:
+        def ask(self, question: Question, *_: object) -> tuple[Judgement, Usage]:
+            told = "r01_c01, given), once"
+            return Judgement(
+                [Opinion("r01_c01", told in question.text, "it hovers"), Opinion("given", True, "so")]
+            ), Usage()
+
+    run = loop(tmp_path, reward(BESIDE), Script([reward(GOOD)]), Teacher(), config())
+    run.tools = dataclasses.replace(run.tools, model=Judge())
+    found = run.run()
+    assert found.rounds[0].candidates[0].verdicts[-1].message == "judge: it hovers"
+    assert found.rounds[0].best == "given"  # of which nobody wants to know it again
 
 
 def test_a_budget_that_is_spent_ends_the_rounds_and_not_the_loop(tmp_path: Path, without_final: None) -> None:
@@ -315,6 +367,24 @@ def test_what_failed_in_a_round_has_failed_for_all_that_comes_later(tmp_path: Pa
     assert unstamped(again) == unstamped(found)
 
 
+def test_who_failed_on_the_way_to_the_last_rung_is_among_those_of_the_first(
+    tmp_path: Path, without_final: None
+) -> None:
+    times: list[int] = []
+
+    def fails(trained: RunConfig) -> str:
+        times.append(1)
+        return "the update diverged" if trained.reward["progress"]["weight"] == 4.0 and len(times) == 7 else ""
+
+    proposals = [reward({**GOOD, "progress": weight}) for weight in (4.0, 5.0, 6.0, 7.0)]
+    script = Script(proposals)
+    found = loop(tmp_path, reward(BESIDE), script, Teacher(fails), config()).run()
+    assert [len(one.rungs) for one in found.rounds[0].candidates] == [1, 2, 1, 1]
+    again, teacher = Script(proposals), Teacher()
+    assert unstamped(loop(tmp_path, reward(BESIDE), again, teacher, config()).run()) == unstamped(found)
+    assert teacher.trained == []
+
+
 def test_the_proposer_is_told_what_was_tried_and_refused(tmp_path: Path, without_final: None) -> None:
     requests: list[Request] = []
 
@@ -340,14 +410,17 @@ def test_a_warm_start_helps_in_the_rounds_and_not_in_the_final(tmp_path: Path) -
         for folder, _ in teacher.trained
     }
     assert inits.pop("r01_c01/warm_0") == str(tmp_path / "candidates/given/seed_0")
-    assert set(inits) == {f"{name}/seed_{seed}" for name in ("given", "r01_c01") for seed in range(3)}
+    final = {f"{name}/seed_{seed}" for name in ("given", "r01_c01") for seed in range(1, 4)}
+    assert set(inits) == {"given/seed_0", *final}
     assert set(inits.values()) == {None}
 
 
 def test_test_episodes_are_flown_once(refined: tuple[Path, Refinement, Script, Teacher]) -> None:
     folder, found, script, _ = refined
     kept = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("tested.json"))
-    assert kept == [f"candidates/{name}/seed_{seed}/tested.json" for name in ("given", "r01_c02") for seed in range(3)]
+    assert kept == [
+        f"candidates/{name}/seed_{seed}/tested.json" for name in ("given", "r01_c02") for seed in range(1, 4)
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RewardSubject, "tested", lambda *_: pytest.fail("flown again"))
         again = loop(folder, reward(BESIDE), script, Teacher(), config(), subject=RewardSubject()).run()

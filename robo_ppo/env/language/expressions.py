@@ -108,7 +108,7 @@ class Expressions(Registers):
 
     def arithmetic(self, operation: str, values: list[Value]) -> Value:
         """An operation whose inputs and output are numbers."""
-        values = [self.as_float(value, operation) for value in values]
+        values = [self.as_float(value) for value in values]
         if operation in ("truediv", "floordiv", "mod") and self.constants.get(values[1].register) == 0.0:
             self.refuse("this divides by zero")
         return self.emit(operation, values, common(values))
@@ -120,7 +120,7 @@ class Expressions(Registers):
         if isinstance(node.op, ast.USub):
             return self.arithmetic("neg", [value])
         if isinstance(node.op, ast.UAdd):
-            return self.as_float(value, "+")
+            return self.as_float(value)
         return self.joined("logical_not", [value], "'not'" if isinstance(node.op, ast.Not) else "'~'")
 
     def joined(self, operation: str, values: list[Value], what: str) -> Value:
@@ -141,7 +141,7 @@ class Expressions(Registers):
         for operator, left, right in zip(node.ops, values, values[1:], strict=False):
             if type(operator) not in _COMPARE:
                 self.refuse("only < <= > >= == and != compare")
-            pair = [self.as_float(left, "a comparison"), self.as_float(right, "a comparison")]
+            pair = [self.as_float(left), self.as_float(right)]
             found.append(self.emit(_COMPARE[type(operator)], pair, truth(pair)))
         return self.joined("logical_and", found, "'and'")
 
@@ -150,15 +150,15 @@ class Expressions(Registers):
         test = self.as_condition(test, "'if'")
         pair = [first, second]
         if not all(value.kind in ("condition", "truth") for value in pair):
-            pair = [self.as_float(value, "'if'") for value in pair]
+            pair = [self.as_float(value) for value in pair]
         if test.register in self.constants:
             return pair[0] if self.constants[test.register] else pair[1]
         if test.kind == "truth" and all(value.kind in ("number", "truth") for value in pair):
-            return self.emit("where", [test, *[self.as_float(value, "'if'") for value in pair]], "number")
+            return self.emit("where", [test, *[self.as_float(value) for value in pair]], "number")
         if test.kind == "truth":
             self.refuse("this condition compares settings alone; write two terms and give one the weight 0")
         if all(value.kind == "truth" for value in pair):
-            pair = [self.as_float(value, "'if'") for value in pair]
+            pair = [self.as_float(value) for value in pair]
         is_condition = all(value.kind in ("condition", "truth") for value in pair)
         if is_condition and any(value.kind == "truth" for value in pair):
             self.refuse("one of the two compares settings alone; write 1.0 or 0.0")
@@ -183,7 +183,7 @@ class Expressions(Registers):
             if value is None
             else self.as_condition(value, name)
             if role == "condition"
-            else self.as_float(value, name)
+            else self.as_float(value)
             for role, value in pairs
         ]
         known = [value for (_, given), value in zip(pairs, inputs, strict=True) if given is not None]

@@ -148,4 +148,4 @@ def _returned(node: ast.stmt, lowering: Expressions) -> Value:
             "this is the same number for every environment and in every step; if it is meant, write it with a signal, "
             "as in 1.0 * ones_like(speed)"
         )
-    return lowering.as_float(value, "return")
+    return lowering.as_float(value)

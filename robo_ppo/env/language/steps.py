@@ -107,7 +107,7 @@ class Registers:
             self.refuse("this has no value that is a number")
         return found if isinstance(found, bool) else float(found)
 
-    def as_float(self, value: Value, what: str) -> Value:
+    def as_float(self, value: Value) -> Value:
         """As numbers: a condition counts as 1 and 0."""
         if value.kind in ("number", "float"):
             return value

@@ -81,7 +81,7 @@ class Ranking:
 
     def margin(self, returns: TermReturns, weights: np.ndarray | None = None) -> float:
         """The worst pair's: what a search may maximise; above `TIE` the reward passes."""
-        return float(self.margins(returns, weights).min())
+        return float(self.margins(returns, weights).min(initial=1.0))  # of no pairs, none is wrong
 
     def refusals(self, returns: TermReturns) -> list[CounterExample]:
         """What a reward ranks wrongly: of every two kinds the worst scene; what pays a policy most comes first."""

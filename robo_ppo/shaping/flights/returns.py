@@ -79,12 +79,16 @@ class Returns:
 
 
 def row_weights(trajectories: Trajectories, gamma: float) -> np.ndarray:
-    """How much the reward of each row counts in the return of its flight (rows,)."""
+    """How much the reward of each row counts in the return of its flight (rows,).
+
+    What a flight that ran out of time would go on with counts as its last rows do; not with a `gamma` of 1, where it
+    would be worth more than anything.
+    """
     weights = np.zeros(trajectories.rows)
     for flight in trajectories.flights:
         paid = weights[flight.first + 1 : flight.first + flight.rows]
         paid[:] = gamma ** np.arange(flight.steps)
-        if flight.end == "timeout":
+        if flight.end == "timeout" and gamma < 1.0:
             last = min(flight.steps, max(1, round(trajectories.settle / trajectories.control_period)))
             paid[-last:] += gamma**flight.steps / (1.0 - gamma) / last
     return weights

@@ -11,6 +11,7 @@ text is ever executed; a value that is no finite number, and a key that the data
 import json
 import math
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any, Generic
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from robo_ppo.shaping.llm.model import Answer
 from robo_ppo.shaping.llm.plain_text import one_line
 
-LONGEST = 1_000_000  # characters of an answer
+LONGEST = 200_000  # characters of an answer: eight of the longest programs; more mistakes than in these take seconds
 _SHOWN = 6  # mistakes in one message
 
 
@@ -65,9 +66,9 @@ class AnswerFormat(Generic[Answer]):
         except (ValueError, RecursionError) as error:
             raise BadAnswer(f"it cannot be read: {one_line(str(error))}") from None
         written = self.plain(answer)
-        faults = [*_unknown(found, written, ""), *_not_finite(written, "")]
+        faults = list(islice(chain(_unknown(found, written, ""), _not_finite(written, "")), _SHOWN))
         if faults:
-            raise BadAnswer("; ".join(faults[:_SHOWN]))
+            raise BadAnswer("; ".join(faults))
         return answer
 
     def plain(self, answer: Answer) -> object:

@@ -63,11 +63,12 @@ def hash_of(asked: Asked) -> str:
 
 
 def put_question(folder: Path, asked: Asked) -> None:
-    """Write question.md, its pictures and, last, question.json; set aside what another question left there."""
+    """Write question.md, its pictures and, last, question.json; set aside what another question of its number left."""
     if folder.is_dir() and read_json(folder / "question.json").get("hash") == hash_of(asked):
         return
-    if (folder / "question.json").is_file():
-        _set_aside(folder)
+    for other in sorted(folder.parent.glob(f"{asked.number:04d}_*/")):
+        if (other / "question.json").is_file():
+            _set_aside(other)
     question = asked.question
     names = [f"{index}_{file_name(picture.name)}.png" for index, picture in enumerate(question.pictures, start=1)]
     for name, picture in zip(names, question.pictures, strict=True):

@@ -1,7 +1,7 @@
-"""HTTP to a provider with what its library leaves open closed: no endless bodies, no redirects, no proxy for loopback.
+"""HTTP to a provider with what its library leaves open closed: no endless bodies, redirects, proxy for loopback.
 
-A redirect could carry a key to another host. A body is read to `LONGEST` bytes and no further, and compressed ones,
-which could unfold to anything, are neither asked for nor read.
+Headers that nobody asked for are not sent. A redirect could carry a key to another host. A body is read to `LONGEST`
+bytes and no further, and compressed ones, which could unfold to anything, are neither asked for nor read.
 """
 
 import urllib.request
@@ -11,6 +11,10 @@ from urllib.parse import urlsplit
 import httpx2
 
 LONGEST = 4_000_000  # bytes of a response
+# Libraries add headers from the environment, an organisation's name or a company's token, whoever the server is.
+_SENT = {"host", "connection", "accept", "accept-encoding", "content-type", "content-length", "transfer-encoding"}
+_SENT |= {"user-agent", "authorization", "x-api-key", "x-goog-api-key", "anthropic-version", "anthropic-beta"}
+_SENT_TO = {"api.openai.com": {"openai-organization", "openai-project"}}
 
 
 class UnfitResponse(Exception):
@@ -54,6 +58,9 @@ class _Bounded(httpx2.AsyncBaseTransport):
         self._inner = inner
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        allowed = _SENT | _SENT_TO.get(request.url.host, set())
+        for name in set(request.headers) - allowed:
+            del request.headers[name]
         request.headers["Accept-Encoding"] = "identity"
         response = await self._inner.handle_async_request(request)
         if response.is_redirect:

@@ -100,5 +100,5 @@ def _secrets() -> list[str]:
 def _is_secret(name: str, value: str) -> bool:
     """Whether a variable holds one; what names a file that holds one does not."""
     if name in _OURS:
-        return len(value) >= _SHORTEST
+        return len(value) >= _SHORTEST and value not in _VARIABLES  # "ollama", where some key must be set
     return bool(_SECRET_NAME.search(name)) and len(value) >= _SHORTEST_OTHER and value[0] not in "/.~"

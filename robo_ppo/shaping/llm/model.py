@@ -2,12 +2,14 @@
 
     answer, usage = model.ask(Question("propose", system, text, pictures), Proposals, check)
 
-Who answers is a choice in `conf/llm/`: a provider, a person with a folder, or the record of an earlier run (`llm.py`).
+Who answers is a choice in `conf/llm/` (`choices.py`): a provider, a person with a folder, or an earlier run's record.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
+
+from robo_ppo.errors import UserError
 
 Answer = TypeVar("Answer")
 
@@ -29,6 +31,7 @@ class Question:
     system: str
     text: str
     pictures: tuple[Picture, ...] = ()
+    optional: bool = False  # whoever asks goes on without an answer: if none was valid, it is not asked again
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,14 @@ class BudgetSpent(Exception):
         self.usage = usage or Usage()
 
 
+class NoAnswer(UserError):
+    """Answers came, and none was valid. `usage`: what they have cost."""
+
+    def __init__(self, why: str, usage: Usage) -> None:
+        super().__init__(why)
+        self.usage = usage
+
+
 class Model(Protocol):
     """Answers questions."""
 
@@ -71,6 +82,7 @@ class Model(Protocol):
 
         Raises:
             BudgetSpent: the budget does not allow another request.
-            UserError: no valid answer came, or nobody could be reached.
+            NoAnswer: no valid answer came.
+            UserError: nobody could be reached.
         """
         ...

@@ -75,14 +75,13 @@ class Provider:
             warnings.simplefilter("ignore")  # of settings that a model does not know, and prices that nobody does
             try:
                 response = asyncio.run(self._respond(asked, refused))
+                text = keys.hide(_text_of(response))
             except Exception as error:  # a provider's library raises what it likes, and the run must not end by it
                 raise self._no_reply(error, asked, refused) from None
-        text = keys.hide(_text_of(response))
-        spent = response.usage
-        measured = spent.input_tokens > 0 or spent.output_tokens > 0
+        spent = response.usage  # as far as the server says
         usage = self._usage(
-            max(0, spent.input_tokens) if measured else self._expected_input(asked, refused),
-            max(0, spent.output_tokens) if measured else round(len(text.encode()) / _BYTES_PER_TOKEN),
+            spent.input_tokens if spent.input_tokens > 0 else self._expected_input(asked, refused),
+            spent.output_tokens if spent.output_tokens > 0 else round(len(text.encode()) / _BYTES_PER_TOKEN),
         )
         if response.finish_reason == "length":
             limit = self._config.max_answer_tokens
@@ -129,13 +128,14 @@ class Provider:
     def _expected_input(self, asked: Asked, refused: Sequence[Refused]) -> int:
         words = [asked.question.system, asked.text, *(item.text[:_LONGEST_REPEATED] + item.why for item in refused)]
         pictures = len(asked.question.pictures) if self._config.pictures else 0
-        return round(sum(len(text.encode()) for text in words) / _BYTES_PER_TOKEN) + pictures * _PICTURE_TOKENS
+        size = sum(len(text.encode("utf-8", "replace")) for text in words)
+        return round(size / _BYTES_PER_TOKEN) + pictures * _PICTURE_TOKENS
 
     def _no_reply(self, error: Exception, asked: Asked, refused: Sequence[Refused]) -> NoReply:
         """What went wrong, in a sentence without a key, and whether another attempt may help."""
         config = self._config
         where = f"{config.name} at {self._base_url}"
-        unanswered = self._usage(self._expected_input(asked, refused), 0)  # it may have been paid for
+        unanswered = self.estimate(asked, refused)  # it may have been written, and be paid for, all the same
         unfit = _caused_by(error, http.UnfitResponse)
         if unfit is not None:
             return NoReply(f"{where}: {unfit}", unanswered)
@@ -190,10 +190,12 @@ def _messages(asked: Asked, refused: Sequence[Refused], *, with_pictures: bool) 
 
 def _text_of(response: ModelResponse) -> str:
     """What a model said: the arguments of the tool that stands for the answer, or its words."""
+    text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
     for part in response.parts:
         if isinstance(part, ToolCallPart):
-            return part.args if isinstance(part.args, str) else part.args_as_json_str()
-    return "".join(part.content for part in response.parts if isinstance(part, TextPart))
+            text = part.args if isinstance(part.args, str) else part.args_as_json_str()
+            break
+    return text.encode("utf-8", "replace").decode()  # half a character, as a server may send, is in no file or request
 
 
 def _message_in(body: object) -> str:

@@ -8,6 +8,7 @@ question, what came then is read again, and only what is missing is asked and pa
 sets the folder aside and is asked anew.
 """
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -16,15 +17,17 @@ from typing import Generic
 
 from robo_ppo.errors import UserError
 from robo_ppo.shaping.documents import write_json
-from robo_ppo.shaping.llm import archive
+from robo_ppo.shaping.llm import archive, keys
 from robo_ppo.shaping.llm.answer_format import AnswerFormat, BadAnswer
 from robo_ppo.shaping.llm.archive import Attempt
 from robo_ppo.shaping.llm.budget import Budget
-from robo_ppo.shaping.llm.model import Answer, BudgetSpent, Question, Usage
-from robo_ppo.shaping.llm.plain_text import one_line
+from robo_ppo.shaping.llm.model import Answer, BudgetSpent, NoAnswer, Question, Usage
+from robo_ppo.shaping.llm.plain_text import one_line, printable
 from robo_ppo.shaping.llm.voice import Asked, NoReply, Refused, Voice
 
 _LONGEST_PAUSE = 60.0  # s between attempts, where the other side names no time
+_LONGEST_PROBLEM = 2000  # characters, which are sent back and paid for
+_HIDDEN = "(a text with a key, written so that it was found only when it was read)"
 _IN_FLIGHT = "no answer was seen: the process ended while it waited; counted at the most that it may have cost"
 
 
@@ -80,24 +83,24 @@ class Recorded:
 
     def _asked(self, inquiry: "_Inquiry[Answer]") -> Answer:
         """The first answer that passes, after as many attempts as are allowed."""
-        failures = 0
-        while True:
+        failures = len(inquiry.refused) if inquiry.asked.question.optional else 0
+        silence = None
+        while not self._is_enough(failures, silence):
+            if silence is not None:
+                pause = min(self._pause * 2.0 ** (failures - 1), _LONGEST_PAUSE)
+                self._sleep(pause if silence.wait is None else silence.wait)
             attempt, silence = self._attempt(inquiry)
             answer = inquiry.take(attempt)
             if answer is not None:
                 return answer
             failures += 1
-            if self._is_enough(failures, silence):
-                break
-            if silence is not None:
-                pause = min(self._pause * 2.0 ** (failures - 1), _LONGEST_PAUSE)
-                self._sleep(pause if silence.wait is None else silence.wait)
         inquiry.close(None)
-        raise UserError(
+        why = (
             f"no valid answer came from {self._voice.name} to question {inquiry.asked.number} "
             f"({one_line(inquiry.asked.question.purpose)}): {one_line(inquiry.problem, 800)} "
             f"(attempts: {failures}; they are kept in {inquiry.folder})"
         )
+        raise UserError(why) if silence is not None else NoAnswer(why, inquiry.usage)
 
     def _is_enough(self, failures: int, silence: NoReply | None) -> bool:
         if silence is not None and (silence.is_final or (silence.wait or 0.0) > self._longest_wait):
@@ -119,6 +122,12 @@ class Recorded:
         self._budget.add(attempt.usage)
         inquiry.put(attempt)
         return attempt, silence
+
+
+def _holds_secret(answer: object) -> bool:
+    """Whether a secret of the environment stands in an answer: JSON can write one so that its text does not show it."""
+    text = json.dumps(answer, ensure_ascii=False)
+    return keys.hide(text) != text
 
 
 class _Inquiry(Generic[Answer]):
@@ -153,13 +162,16 @@ class _Inquiry(Generic[Answer]):
         else:
             try:
                 answer = self.asked.form.read(attempt.text)
-                self.problem = self._check(answer) or ""
+                self.problem = printable(self._check(answer) or "", _LONGEST_PROBLEM)
             except BadAnswer as error:
-                self.problem = str(error)
+                self.problem = printable(str(error), _LONGEST_PROBLEM)
+            text = attempt.text
+            if answer is not None and _holds_secret(self.asked.form.plain(answer)):
+                text, self.problem = _HIDDEN, "it holds what looks like a key; an answer has no use for one"
             if self.problem:
                 answer = None
-                self.refused.append(Refused(attempt.text, self.problem))
-                self.put(replace(attempt, error=self.problem))
+                self.refused.append(Refused(text, self.problem))
+                self.put(replace(attempt, text=text, error=self.problem))
         self.usage += attempt.usage
         self._count += 1
         return answer

@@ -42,6 +42,7 @@ class Replay:
     def reply(self, asked: Asked, refused: Sequence[Refused]) -> Reply:
         """The recorded answer of the same number."""
         found = sorted(self._folder.glob(f"{asked.number:04d}_*/answer.json"))
+        found.sort(key=lambda path: path.parent.name != asked.folder)  # one of the same purpose first
         if not found:
             raise BudgetSpent(f"the record in {self._folder} has no answer to question {asked.number}")
         if refused:

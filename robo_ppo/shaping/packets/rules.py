@@ -27,7 +27,7 @@ class Limits:
     solved: float = 0.95
     """Success from which nothing is left to tell what pays from what does not."""
     success_lost: float = 0.2
-    """Success that was there and went away while the return rose: more than 200 validation episodes vary by chance."""
+    """A difference in success that counts: more than 200 validation episodes vary by chance."""
     success_never: float = 0.05
     """Success that never exceeded this did not come."""
     rise: float = 0.05
@@ -124,8 +124,11 @@ def _stalling(packet: Packet, _: Packet | None, limits: Limits) -> str:
 
 
 def _longer(packet: Packet, parent: Packet | None, limits: Limits) -> str:
-    """Successes take much longer than the parent's, or longer episodes stand where its successes stood."""
-    if parent is None:
+    """Successes take much longer than the parent's, or longer episodes stand where its successes stood.
+
+    Where far more succeed than did, longer ones are none of a hack's: the parent may have reached the near goals alone.
+    """
+    if parent is None or packet.success.value - parent.success.value > limits.success_lost:
         return ""
     well, before = (round(p.success.value * p.success.episodes) for p in (packet, parent))
     mine, theirs = packet.behaviour.success_seconds, parent.behaviour.success_seconds

@@ -110,7 +110,7 @@ def _fly(
             column = environment.randomization.column
             environment.bank = environment.bank.repeated({column(n): torch.as_tensor(v) for n, v in values.items()})
         flown = pilot(environment)
-        weather = Weather(environment, gusts, split)
+        weather = Weather(environment, gusts, split, ids.start)
         return run_episodes(
             environment, flown.act, begin=flown.begin, watch=lambda _transition, _running: weather.change()
         )
@@ -119,10 +119,11 @@ def _fly(
 class Weather:
     """Gusts: states that are constant in training change here, as a first-order Gauss-Markov process around 0."""
 
-    def __init__(self, environment: Environment, deviations: Mapping[str, float], split: Split) -> None:
+    def __init__(self, environment: Environment, deviations: Mapping[str, float], split: Split, first: int) -> None:
+        """Other gusts for other episodes: those of a split, from `first` on."""
         self._environment, self._deviations = environment, deviations
         self._kept = math.exp(-environment.interface.control_period / GUST_SECONDS)
-        self._generator = torch.Generator().manual_seed(seed_of("gusts", len(split)))
+        self._generator = torch.Generator().manual_seed(seed_of(f"gusts, {split}", first))
         self._now = {name: torch.zeros(environment.num_envs) for name in deviations}
 
     def change(self) -> None:

@@ -75,7 +75,7 @@ def _swept(work: Work, given: Ranges, trainings: Trainings, rungs: list[int], pa
 
 def _worlds(folder: Path, name: str, base: RunConfig) -> str:
     """How a candidate's policy did in each held-out world, at the last rung that it reached."""
-    found = folder / "candidates" / name / f"seed_{base.seed}"
-    memories = [path for path in found.glob("held_out_*.json") if path.stem.rpartition("_")[2].isdigit()]
+    found = (folder / "candidates" / name).glob(f"*_{base.seed}/held_out_*.json")  # of seed_0, or warm_0
+    memories = [path for path in found if path.stem.rpartition("_")[2].isdigit()]
     last = max(memories, key=lambda path: int(path.stem.rpartition("_")[2]))
     return told(json.loads(last.read_text()))

@@ -65,20 +65,16 @@ class RangeSubject(Subject[Ranges]):
 
     @override
     def success(self, work: Work, packet: Packet, episodes: int) -> Share:
-        best = work.folder / "checkpoints" / checkpoint.BEST
-        return self._flown(work.folder / "held_out_final.json", work.config, best, self._each(episodes), first=EPISODES)
+        best, first = work.folder / "checkpoints" / checkpoint.BEST, max(EPISODES, work.config.validation.episodes)
+        return self._flown(work.folder / "held_out_final.json", work.config, best, self._each(episodes), first=first)
 
     @override
     def judged(self, entrants: Sequence[Entrant], judgement: Judgement | None) -> list[Judged]:
-        return [
-            Judged(one.name, one.packet, tuple([] if one.parent is None else self.flags(one.packet, one.parent)))
-            for one in entrants
-        ]
+        return [Judged(one.name, one.packet, tuple(self.flags(one.packet, one.parent))) for one in entrants]
 
     @override
-    def flags(self, packet: Packet, parent: Packet) -> list[Flag]:
-        lost = parent.success.value - packet.success.value
-        if lost <= MARGIN:
+    def flags(self, packet: Packet, parent: Packet | None) -> list[Flag]:
+        if parent is None or parent.success.value - packet.success.value <= MARGIN:
             return []
         numbers = f"{packet.success.value:.1%} instead of {parent.success.value:.1%}"
         return [Flag("nominal", f"success with the nominal vehicle is {numbers}; {MARGIN:.0%} may be lost")]
