@@ -15,6 +15,7 @@ from robo_ppo.env.language import applied, parse, program_of
 from robo_ppo.env.language.kernels import KERNELS
 from robo_ppo.env.language.operations import OPERATIONS
 from robo_ppo.env.language.term import Term
+from robo_ppo.env.rewards import Reward
 from robo_ppo.env.signals import signature, where, where_it_failed, with_settings
 from robo_ppo.errors import UserError
 from robo_ppo.run.compose import compose
@@ -289,6 +290,27 @@ def test_a_program_that_would_slow_the_training_down_is_refused() -> None:
                 trial(program)
         else:
             trial(program)
+
+
+def test_a_slow_program_is_refused_by_whoever_builds_with_it() -> None:
+    text = with_statement("x = tanh(ranges)" + "\nx = tan(ranges) + abs(x)" * 20)
+    text = text.replace("velocity", "ranges").replace("return speed", "return speed * sum(x)")
+    program = parse(text, "mine.py")
+    with pytest.raises(UserError, match="more than 1024 numbers"):
+        build(applied(compose("task=uav_nav"), program), "train", 2)
+
+
+def test_whole_numbers_are_floats() -> None:
+    """Python's own grow without end, and so would the time that a setting squared again and again takes."""
+    text = (
+        '"""A test."""\nversion = 1\nweights = {"evil": 1.0}\n\ndef evil(speed, *, n=1.0):\n' + "    n = n * n\n" * 40
+    )
+    text += "    return speed + n\n"
+    reward = Reward({"evil": {"weight": 1.0, "n": 3}}, [], torch.device("cpu"), parse(text, "mine.py").functions)
+    value = reward.signals["reward.evil"].function(torch.zeros(2))
+    assert value.isinf().all()
+    with pytest.raises(UserError, match="too large"):
+        Reward({"evil": {"weight": 1.0, "n": 10**400}}, [], torch.device("cpu"), parse(text, "mine.py").functions)
 
 
 def test_a_program_needs_no_number_from_the_device() -> None:

@@ -84,6 +84,8 @@ def test_a_stored_configuration_cannot_fill_the_memory() -> None:
     for text, said in (
         (bomb, "by a name"),
         ("a: " + "[" * 9000, "nested"),
+        ("seed: !!bool maybe", "tag"),
+        ("seed: !!timestamp tomorrow", "tag"),
         ("a: &a [*a]", "by a name"),
         ("a: 1\n" * 10**7, "characters"),
     ):

@@ -59,7 +59,7 @@ def author(
 
 
 def request(count: int = 2) -> Request:
-    leader = Tried("r01_c02", reward(GOOD), 0.8, 2, packet=SOUND)
+    leader = Tried("r01_c02", reward(GOOD), 0.8, 2, packet=SOUND, steps=2_500_000)
     return Request(2, count, leader, [leader], [Refused(reward({"time": 1.0}), "ranking: dying pays")])
 
 
@@ -100,6 +100,14 @@ def test_the_gate_can_object_before_anything_is_proposed() -> None:
     assert model.told == ["reward 1: too much"]
 
 
+def test_nothing_is_proposed_twice() -> None:
+    double, half = (Rewards([one(Change("progress", factor=factor))]) for factor in (2.0, 0.5))
+    refused = author(Answers(double)).propose(request())[0][0].program
+    model = Answers(double, Rewards([*half.rewards, *half.rewards]), half)
+    author(model).propose(dataclasses.replace(request(), refused=[Refused(refused, "ranking: dying pays")]))
+    assert ["reward 1: this one was trained" in model.told[0], "reward 2: this one" in model.told[1]] == [True, True]
+
+
 def test_what_the_ranking_says_is_known_of_the_leader_and_goes_back_for_no_proposal() -> None:
     def judge(program: Program) -> list[Verdict]:
         return [Verdict(RANKING, "time" in program.weights, "resting is worth 49.8, succeeding 27.5")]
@@ -134,6 +142,7 @@ def test_a_reader_of_the_question_alone_knows_what_is_needed() -> None:
         "- near_goal (settings: distance, speed): 1 where",  # terms to choose from
         '"progress": 3.0,',  # the present reward
         "success 80.0%",  # what its policy does
+        "- r01_c02: success 80.0% after 2.5 M steps",  # what was trained
         "ranking: dying pays; weights time 1",  # what was refused, and why
         "`velocity[:, 2]`",  # how to write a program
         "- goal_distance: one number, m. Distance to the goal",

@@ -88,11 +88,12 @@ def test_some_proposals_are_made_against_what_the_leaders_policy_does_wrong(outc
 
 def test_terms_of_the_leaders_own_program_take_part() -> None:
     own = parse(
-        '"""Own."""\nversion = 1\nweights = {"slow": 0.5, "progress": 3.0}\n\n'
-        "def slow(speed, *, most=0.4):\n    return -square(relu(speed - most))\n",
+        '"""Own."""\nversion = 1\nweights = {"slow": {"weight": 0.5, "least": 0.0}, "progress": 3.0}\n\n'
+        "def slow(speed, *, most=0.4, least):\n    return -square(relu(speed - most)) + least\n",
         "own.py",
     )
     proposals, _ = Search(gate(), LIBRARY, seed=0).propose(request(own, 3))
     assert all("slow" in one.program.weights and "slow" in one.program.functions for one in proposals)
     assert len({one.program.weights["slow"]["weight"] for one in proposals}) > 1
     assert len({one.program.weights["slow"]["most"] for one in proposals}) > 1
+    assert {one.program.weights["slow"]["least"] for one in proposals} == {0.0}  # which no factor varies

@@ -155,6 +155,11 @@ def test_returns_are_discounted_and_what_is_cut_goes_on() -> None:
             assert weights[flight.first : flight.first + flight.rows].sum() == pytest.approx(1.0 / (1.0 - gamma))
 
 
+def test_without_discount_nothing_is_counted_beyond_a_flight() -> None:
+    flight = Flight("k", 0, "timeout", 0, 4)
+    assert row_weights(Trajectories("t", 0.25, 1.0, (), (flight,), {}), 1.0).tolist() == [0.0, 1.0, 1.0, 1.0]
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_pairs_are_of_one_scene_and_success_is_above_all_that_do_not_succeed(task: str) -> None:
     found = ranking_of(task).trajectories

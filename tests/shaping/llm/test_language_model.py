@@ -20,7 +20,7 @@ from robo_ppo.shaping.llm.answer_format import AnswerFormat, BadAnswer, find_jso
 from robo_ppo.shaping.llm.budget import Budget
 from robo_ppo.shaping.llm.choices import make_model
 from robo_ppo.shaping.llm.manual import Manual
-from robo_ppo.shaping.llm.model import BudgetSpent, Picture, Question, Usage
+from robo_ppo.shaping.llm.model import BudgetSpent, NoAnswer, Picture, Question, Usage
 from robo_ppo.shaping.llm.plain_text import file_name, printable
 from robo_ppo.shaping.llm.recorded import Recorded
 from robo_ppo.shaping.llm.voice import Asked, NoReply, Refused, Reply
@@ -384,3 +384,29 @@ def test_what_is_shown_moves_no_cursor_and_what_names_files_leaves_no_folder(tex
     assert "\x1b" not in shown
     assert "/" not in file_name(text)
     assert not file_name(text).startswith(".")
+
+
+def test_who_can_do_without_an_answer_does_not_ask_for_it_again(tmp_path: Path) -> None:
+    question = Question("judge", "", "Which is better?", optional=True)
+    with pytest.raises(NoAnswer, match="no valid answer came") as caught:
+        recorded(Scripted("?", "?", "?"), tmp_path).ask(question, Edits, fine)
+    assert caught.value.usage.requests == 3
+    with pytest.raises(NoAnswer) as caught:
+        recorded(Scripted(), tmp_path).ask(question, Edits, fine)
+    assert caught.value.usage.requests == 3
+    with pytest.raises(UserError) as silent:
+        recorded(Scripted(NoReply("500", Usage(1), is_final=True)), tmp_path / "other").ask(question, Edits, fine)
+    assert not isinstance(silent.value, NoAnswer)  # a server may be there again
+
+
+def test_what_is_wrong_is_told_in_bounds(tmp_path: Path) -> None:
+    voice = Scripted(GOOD, GOOD)
+    says = iter(["wrong " * 100_000, None])
+    recorded(voice, tmp_path).ask(QUESTION, Edits, lambda _: next(says))
+    assert len(voice.heard[1][0].why) < 2100
+
+
+def test_a_question_of_another_purpose_takes_the_number_of_the_one_before(tmp_path: Path) -> None:
+    recorded(Scripted(GOOD), tmp_path).ask(Question("judge", "", "Which is better?"), Edits, fine)
+    recorded(Scripted(GOOD), tmp_path).ask(QUESTION, Edits, fine)
+    assert {path.name for path in tmp_path.iterdir()} == {"0001_propose", "replaced_1_0001_judge"}

@@ -186,6 +186,38 @@ def test_a_server_that_hangs_is_left(response: Response, tmp_path: Path) -> None
     assert len(server.seen) == 2
 
 
+def test_what_was_not_answered_is_counted_as_if_it_had_been(tmp_path: Path) -> None:
+    settings = {"input_price": 10.0, "output_price": 1000.0, "max_answer_tokens": 100, "max_dollars": 0.25}
+    with stub(hang) as server:
+        model = model_of(config(server.url, timeout_s=0.2, retries=9, **settings), tmp_path)
+        with pytest.raises(BudgetSpent, match=r"llm\.max_dollars=0\.25"):
+            model.ask(QUESTION, Choice, fine)
+    assert len(server.seen) == 2
+    assert model.spent.output_tokens == 200
+
+
+def test_half_a_character_spoils_nothing(tmp_path: Path) -> None:
+    with stub(chat("\ud83d no"), chat(GOOD)) as server:
+        assert ask(config(server.url), tmp_path)[0] == ANSWER
+    with stub(claude('{"name": "\ud83d"}'), claude(GOOD)) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANTHROPIC_API_KEY", SENTINEL)
+        assert ask(config(server.url, "anthropic"), tmp_path / "other")[0].name in ("?", "b")
+
+
+@pytest.mark.parametrize("name", ["compatible", "anthropic"])
+def test_headers_that_the_environment_holds_for_others_are_not_sent(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", SENTINEL)
+    monkeypatch.setenv("OPENAI_ORG_ID", "private")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "private")
+    monkeypatch.setenv("ANTHROPIC_CUSTOM_HEADERS", "X-Corp: private")
+    with stub((claude if name == "anthropic" else chat)(GOOD)) as server:
+        ask(config(server.url, name), tmp_path)
+    assert "private" not in str(server.seen[0].headers)
+    assert "x-stainless" not in str(server.seen[0].headers), "what the library tells of this machine"
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 def test_what_will_not_change_is_not_asked_again(status: int, tmp_path: Path) -> None:
     with stub(raw(b'{"error": {"message": "never"}}', status)) as server:
@@ -257,13 +289,14 @@ def test_a_key_is_nowhere_but_in_the_request(
         raw(echo.encode()),
         chat(echo),
         chat(json.dumps({"name": echo})),
+        chat(json.dumps({"name": ""}).replace('""', '"' + "".join(f"\\u{ord(c):04x}" for c in SENTINEL) + '"')),
         raw(json.dumps({"error": {"message": "x" * 280 + echo}}).encode(), 401),
     ]
     with stub(*script) as server:
         settings = config(server.url, retries=9)
         with pytest.raises(UserError) as caught:
             model_of(settings, tmp_path).ask(QUESTION, Choice, lambda choice: f"not {choice.name}")
-    assert len(server.seen) == 6
+    assert len(server.seen) == 7
     assert SENTINEL in server.seen[0].headers["authorization"]
     captured = capfd.readouterr()
     written = [path.read_text("utf-8", "replace") for path in tmp_path.rglob("*") if path.is_file()]
@@ -325,12 +358,19 @@ def test_only_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROBO_PPO_LLM_API_KEY", "secret")
     monkeypatch.setenv("REGISTRY_TOKEN", "abc/def+0123456789")
     monkeypatch.setenv("SHORT_TOKEN", "progress")
+    monkeypatch.setenv("OPENAI_API_KEY", "ollama")  # where some key must be set
     monkeypatch.setenv("KEY_FOLDER", "/home/robot/keys")
     assert keys.hide("a secret, abc/def+0123456789, abc\\/def+0123456789, abc%2Fdef%2B0123456789") == (
         "a (hidden), (hidden), (hidden), (hidden)"
     )
     assert keys.hide("https://me:word@host/v1 and sk-0123456789abcdefgh") == "https://(hidden)@host/v1 and (hidden)"
-    for text in ("progress", "/home/robot/keys/runs", "a risk-averse-and-slow-policy", "ask-me-anything-at-all"):
+    for text in (
+        "progress",
+        "/home/robot/keys/runs",
+        "a risk-averse-and-slow-policy",
+        "ask-me-anything-at-all",
+        "ollama",
+    ):
         assert keys.hide(text) == text
 
 
