@@ -77,6 +77,8 @@ class Final:
         """Whether a challenger is shown to be better; with further seeds, where they may tell."""
         while True:
             print(f"final: {name} against the given {self._subject.name}, seeds {self._seeds}", flush=True)
+            both = [self._work(one, seed) for seed in self._seeds for one in (self._record.given.name, name)]
+            self._trainings.train(both, both[0].config.total_steps)  # side by side; what comes of it is read below
             flags = self._met(name)
             if flags is None:
                 return False
@@ -85,8 +87,6 @@ class Final:
             if flags or not is_open(difference) or self._seeds[-1] >= self._last_seed:
                 return not flags and is_better(difference)
             self._seeds.append(self._seeds[-1] + 1)
-            both = [self._work(one, self._seeds[-1]) for one in (self._record.given.name, name)]
-            self._trainings.train(both, both[0].config.total_steps)  # side by side; what comes of it is read above
 
     def _met(self, name: str) -> list[Flag] | None:
         """Compare a challenger with the given one over all seeds; what the rules flag, None where it cannot train."""
@@ -130,7 +130,7 @@ class Final:
     def _flown(self, name: str) -> list[Packet | str]:
         """What a candidate's policy of each seed does after all of its steps, or why there is none."""
         works = [self._work(name, seed) for seed in self._seeds]
-        results = self._trainings.train(works, works[0].config.total_steps)
+        results = self._trainings.train(works, works[0].config.total_steps, again=False)
         return [self._diagnosed(work, result) for work, result in zip(works, results, strict=True)]
 
     def _diagnosed(self, work: Work, trained: Rung | str) -> Packet | str:

@@ -96,6 +96,7 @@ class Teacher(TrialLauncher):
     def __init__(self, fails: Callable[[RunConfig], str] = lambda _: "") -> None:
         super().__init__()
         self.trained: list[tuple[Path, int]] = []
+        self.at_once = 0  # of what it was given, the most
         self._fails = fails
         self._models: dict[bool, ActorCritic] = {}
 
@@ -103,6 +104,7 @@ class Teacher(TrialLauncher):
         return 1
 
     def train(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Record]]:
+        self.at_once = max(self.at_once, len(jobs))
         for job in jobs:
             yield job, self._train(job)
 

@@ -193,9 +193,11 @@ def test_a_given_reward_that_cannot_train_with_every_seed_can_be_replaced_all_th
     def fails(trained: RunConfig) -> str:
         return "the update diverged" if trained.seed == 2 and "success_bonus" not in trained.reward else ""
 
-    settings = config()
-    found = loop(tmp_path, reward(BESIDE), Script([reward(GOOD)]), Teacher(fails), settings).run()
+    settings, teacher = config(), Teacher(fails)
+    found = loop(tmp_path, reward(BESIDE), Script([reward(GOOD)]), teacher, settings).run()
     assert found.winner == "r01_c01"
+    assert teacher.at_once == 6, "both rewards' seeds can train side by side"
+    assert [folder.name for folder, _ in teacher.trained].count("seed_2") == 2, "what failed is not tried again"
     assert found.comparison is not None and found.comparison.given == [0.0, 0.0, 0.0]
     assert found.test_before is not None and found.test_before.episodes == 3 * settings.refine.episodes
     assert [one.message for one in found.given.verdicts] == ["the training with seed 2 failed: the update diverged"]
