@@ -162,7 +162,7 @@ class Suspicious(Foretold):
         flags = (Flag("stalling", "it waits"),)
         return [Judged(one.name, one.packet, flags if one.name == self._in_round else ()) for one in entrants]
 
-    def flags(self, packet: Packet, parent: Packet) -> list[Flag]:
+    def flags(self, packet: Packet, parent: Packet | None) -> list[Flag]:
         return [Flag("stalling", "it waits")] if self._in_final and self._in_final in packet.folder else []
 
 

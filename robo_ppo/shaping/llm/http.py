@@ -12,8 +12,10 @@ import httpx2
 
 LONGEST = 4_000_000  # bytes of a response
 # Libraries add headers from the environment, an organisation's name or a company's token, whoever the server is.
-_SENT = {"host", "connection", "accept", "accept-encoding", "content-type", "content-length", "transfer-encoding"}
-_SENT |= {"user-agent", "authorization", "x-api-key", "x-goog-api-key", "anthropic-version", "anthropic-beta"}
+_SENT = set(
+    "host connection accept accept-encoding content-type content-length transfer-encoding user-agent authorization "
+    "x-api-key x-goog-api-key anthropic-version anthropic-beta".split()
+)
 _SENT_TO = {"api.openai.com": {"openai-organization", "openai-project"}}
 
 

@@ -187,7 +187,8 @@ def test_a_server_that_hangs_is_left(response: Response, tmp_path: Path) -> None
 
 
 def test_what_was_not_answered_is_counted_as_if_it_had_been(tmp_path: Path) -> None:
-    settings = {"input_price": 10.0, "output_price": 1000.0, "max_answer_tokens": 100, "max_dollars": 0.25}
+    settings: dict[str, Any] = {"input_price": 10.0, "output_price": 1000.0, "max_answer_tokens": 100}
+    settings["max_dollars"] = 0.25
     with stub(hang) as server:
         model = model_of(config(server.url, timeout_s=0.2, retries=9, **settings), tmp_path)
         with pytest.raises(BudgetSpent, match=r"llm\.max_dollars=0\.25"):
