@@ -47,9 +47,9 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + data
 
 
-@pytest.mark.parametrize("size", [(5000, 5000), (8000, 8000), (60_000, 60_000), (2**31 - 1, 2**31 - 1)])
-def test_a_decompression_bomb_is_refused(tmp_path: Path, size: tuple[int, int]) -> None:
-    (tmp_path / "a.png").write_bytes(bomb(*size))
+@pytest.mark.parametrize("side", [5000, 8000, 10_000, 60_000, 2**31 - 1])
+def test_a_decompression_bomb_is_refused(tmp_path: Path, side: int) -> None:
+    (tmp_path / "a.png").write_bytes(bomb(side, side))
     with pytest.raises(UserError, match=r"would have|is damaged"):
         read_picture(tmp_path / "a.png")
 
