@@ -106,7 +106,7 @@ def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # PyOpenGL reports on its own accelerators when MuJoCo imports it, which is at once where MUJOCO_GL is set.
     logging.getLogger("OpenGL").setLevel(logging.WARNING)
-    register()
+    register(config_name)
     plugins.register()
     mistakes: list[str] = []
 

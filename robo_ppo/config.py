@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeVar
 
 import yaml
@@ -367,11 +368,16 @@ def typed(found: Container, schema: type[Schema]) -> Schema:
     return config
 
 
-def register() -> None:
-    """Make the schemas known to Hydra."""
-    store = ConfigStore.instance()
-    store.store(name="train_schema", node=RunConfig)
-    store.store(name="evaluate_schema", node=EvaluateConfig)
-    store.store(name="play_schema", node=PlayConfig)
-    store.store(name="library_schema", node=LibraryConfig)
-    store.store(name="refine_schema", node=RefineConfig)
+SCHEMAS = {
+    "train": RunConfig,
+    "evaluate": EvaluateConfig,
+    "play": PlayConfig,
+    "library": LibraryConfig,
+    "refine": RefineConfig,
+}
+
+
+@cache
+def register(command: str) -> None:
+    """Make the schema of a command known to Hydra, once in a process: it copies all it knows whenever it composes."""
+    ConfigStore.instance().store(name=f"{command}_schema", node=SCHEMAS[command])

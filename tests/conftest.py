@@ -22,13 +22,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 import hypothesis
 import pytest
+import warp
 
 # Files that take more than ten seconds, the longest first.
 _LONG = """
-ray policy resume pages torchrun evaluate end_to_end isaac_lab launchers bad_input distributed play c_code gpu
-gymnasium mavlink_vehicle page faults loggers packaging train video
+pages ray refine policy bad_input end_to_end resume export isaac_lab memory mavlink_vehicle simulation torchrun evaluate
+distributed command_line play launchers loggers c_code train gymnasium page mavlink_link faults gpu optuna graphs
 """
 LONG = [f"test_{name}.py" for name in _LONG.split()]
+
+# Compiling its kernels takes half the time so, and they run for a few steps.
+warp.config.optimization_level = 0
+
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, database=None)

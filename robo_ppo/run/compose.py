@@ -46,7 +46,7 @@ def compose_library(*overrides: str) -> LibraryConfig:
 
 
 def _compose(name: str, schema: type[Schema], overrides: tuple[str, ...]) -> Schema:
-    register()
+    register(name)
     plugins.register()
     search_path.register()
     GlobalHydra.instance().clear()

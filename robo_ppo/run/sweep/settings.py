@@ -1,6 +1,7 @@
 """Schemas of `hydra/launcher` and `hydra/sweeper`; `conf/hydra/` holds the values."""
 
 from dataclasses import dataclass, field
+from functools import cache
 
 from hydra.core.config_store import ConfigStore
 
@@ -69,8 +70,9 @@ class OptunaSettings:
     params: dict[str, str] = field(default_factory=dict)  # key → interval(…), choice(…), range(…)
 
 
+@cache
 def register() -> None:
-    """Make the schemas known to Hydra."""
+    """Make the schemas known to Hydra, once in a process."""
     store = ConfigStore.instance()
     for name, node in (
         ("serial", SerialSettings),

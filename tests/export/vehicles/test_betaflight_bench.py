@@ -11,6 +11,7 @@ import pytest
 from robo_ppo.export.vehicles.betaflight.process import Firmware, Motion
 from robo_ppo.export.vehicles.betaflight.settings import COMMAND_LINE, thrust, thrust_map
 from robo_ppo_onboard.bundle import read_bundle
+from robo_ppo_onboard.errors import UserError
 from robo_ppo_onboard.links.betaflight import BetaflightLink
 from robo_ppo_onboard.vehicle import Order, Setpoint
 from tests.export.vehicles.aloft import POLICIES
@@ -26,8 +27,7 @@ class Bench:
 
     def __init__(self, running: Firmware) -> None:
         self.running = running
-        self.link = BetaflightLink(throttle=thrust_map(MOST))
-        self.link.open(read_bundle(POLICIES / "uav_hover.onnx").contract)
+        self.link = opened_link()
         self.said = self.link.prepare()
         until = time.monotonic() + 10.0
         while not self.link.status(time.monotonic()).armed and time.monotonic() < until:
@@ -57,12 +57,29 @@ class Bench:
         return found
 
 
+def opened_link(attempts: int = 5) -> BetaflightLink:
+    """A link to the firmware, which has no time for its serial ports while its host has none for it."""
+    contract = read_bundle(POLICIES / "uav_hover.onnx").contract
+    link = BetaflightLink(throttle=thrust_map(MOST))
+    for attempt in range(attempts):
+        try:
+            link.open(contract)
+            break
+        except UserError as error:
+            link.close()
+            if attempt + 1 == attempts or "did not answer" not in str(error):
+                raise
+    return link
+
+
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:
     with Firmware(COMMAND_LINE) as running:
         made = Bench(running)
-        yield made
-        made.link.close()
+        try:
+            yield made
+        finally:
+            made.link.close()
 
 
 def test_it_arms_when_told_to_launch_and_says_what_its_failsafe_is(bench: Bench) -> None:
