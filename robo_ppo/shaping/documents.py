@@ -33,6 +33,14 @@ def write_json(path: Path, content: object) -> None:
     write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
+def set_aside(folder: Path) -> Path:
+    """Rename a folder whose place is needed, and return what it is called now: what was paid for is not thrown away."""
+    number = 1
+    while (other := folder.with_name(f"replaced_{number}_{folder.name}")).exists():
+        number += 1
+    return folder.replace(other)
+
+
 def from_json(kind: type[Kind], text: str | bytes) -> Kind:
     """An object of a dataclass; a ValueError says where the text does not fit it."""
     try:

@@ -20,7 +20,7 @@ from robo_ppo.errors import UserError
 from robo_ppo.shaping import record
 from robo_ppo.shaping.candidates import Stopped, Trainings, Work, halved, training_config
 from robo_ppo.shaping.clock import Clock
-from robo_ppo.shaping.documents import write
+from robo_ppo.shaping.documents import set_aside, write
 from robo_ppo.shaping.final import Final
 from robo_ppo.shaping.gate import passed
 from robo_ppo.shaping.judge import Entrant, compare
@@ -159,7 +159,9 @@ class Loop(Generic[Item]):
         if file.is_file():
             if file.read_text(encoding="utf-8") == candidate.program:
                 return
-            _set_aside(file.parent)
+            # A changed program or machine may have proposed another before; what that has reached is not this one's.
+            other = set_aside(file.parent)
+            print(f"  another candidate was called {file.parent.name}; its folder is now {other.name}", flush=True)
         write(file, candidate.program)
 
     def _begin(self) -> None:
@@ -274,15 +276,3 @@ class Loop(Generic[Item]):
         self.record.seconds = self.clock.seconds
         record.save(self.record, self.folder)
         report.try_to_write(self.folder)
-
-
-def _set_aside(folder: Path) -> None:
-    """Rename the folder of another candidate of this name, as a changed program or machine may have proposed before.
-
-    What it has reached is not this one's, and what was paid for is not thrown away.
-    """
-    number = 1
-    while (other := folder.with_name(f"replaced_{number}_{folder.name}")).exists():
-        number += 1
-    folder.replace(other)
-    print(f"  another candidate was called {folder.name}; its folder is now {other.name}", flush=True)

@@ -11,12 +11,11 @@ For the third question of a run, which was asked by the judge:
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robo_ppo.shaping.documents import write, write_json
+from robo_ppo.shaping.documents import set_aside, write, write_json
 from robo_ppo.shaping.llm.model import Usage
 from robo_ppo.shaping.llm.plain_text import file_name
 from robo_ppo.shaping.llm.voice import Asked
@@ -68,7 +67,7 @@ def put_question(folder: Path, asked: Asked) -> None:
         return
     for other in sorted(folder.parent.glob(f"{asked.number:04d}_*/")):
         if (other / "question.json").is_file():
-            _set_aside(other)
+            set_aside(other)
     question = asked.question
     names = [f"{index}_{file_name(picture.name)}.png" for index, picture in enumerate(question.pictures, start=1)]
     for name, picture in zip(names, question.pictures, strict=True):
@@ -103,11 +102,3 @@ def _attempt(content: dict[str, Any]) -> Attempt:
     except TypeError:
         known = Usage()
     return Attempt(text if isinstance(text, str) else None, error if isinstance(error, str) else None, known)
-
-
-def _set_aside(folder: Path) -> None:
-    """Rename a folder that belongs to another question: what was paid for is not thrown away."""
-    number = 1
-    while (other := folder.with_name(f"replaced_{number}_{folder.name}")).exists():
-        number += 1
-    os.replace(folder, other)
