@@ -196,5 +196,6 @@ def _conclusion(refinement: Refinement, folder: Path) -> str:
         )
     best = folder / best_file(refinement.target)
     said.append(f"{refinement.target}: {best}, policy: {folder / POLICY}")
-    said.append(f"train on it: {command('train')} task={refinement.task} {refinement.target}={best}")
+    if refinement.winner != GIVEN:
+        said.append(f"train on it: {command('train')} task={refinement.task} {refinement.target}={best}")
     return "\n".join(said)
