@@ -61,7 +61,7 @@ def curves(cards: Sequence[Card], rounds: Sequence[Round], seeds: Sequence[int],
     if seeds:
         names = [f"seed_{seed}" for seed in seeds]
         sides = [cards[0], *challengers(cards, seeds)]
-        panels.append(Panel("Final: the whole budget, each seed", _final(sides, names, best)))
+        panels.append(Panel("Final: each seed, to the last rung", _final(sides, names, best)))
     shown = [panel for panel in panels if any(line.validation or line.training for line in panel.lines)]
     return [(panel.title, data_uri(drawn(panel), "image/png")) for panel in shown]
 
