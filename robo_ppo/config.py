@@ -368,7 +368,7 @@ def typed(found: Container, schema: type[Schema]) -> Schema:
     return config
 
 
-SCHEMAS = {
+_SCHEMAS = {
     "train": RunConfig,
     "evaluate": EvaluateConfig,
     "play": PlayConfig,
@@ -380,4 +380,4 @@ SCHEMAS = {
 @cache
 def register(command: str) -> None:
     """Make the schema of a command known to Hydra, once in a process: it copies all it knows whenever it composes."""
-    ConfigStore.instance().store(name=f"{command}_schema", node=SCHEMAS[command])
+    ConfigStore.instance().store(name=f"{command}_schema", node=_SCHEMAS[command])

@@ -145,7 +145,7 @@ def test_the_flight_can_be_paused_stepped_and_resumed(player: Player, tab: Tab) 
     player.ask(lambda: player.begin(1))
     player.ask(lambda: player.set_speed(0.1))  # so that it has not ended by the time a busy machine clicks
     player.ask(player.play)
-    wait_for(lambda: player.session.episode == 1 and player.session.steps > 2, "it flies")
+    wait_for(lambda: player.session.episode == 1 and player.session.steps > 10, "it flies")
     wait_for(lambda: not stands_still(tab), "the picture moves")
     tab.click("button", "Pause")
     wait_for(lambda: not player.is_playing, "it pauses")
