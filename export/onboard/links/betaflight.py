@@ -91,17 +91,12 @@ class BetaflightLink(Link):
             raise UserError(f"betaflight takes {', '.join(COMMANDS)}; the policy commands {', '.join(names)}")
         self._throttle = Throttle.of(contract.outputs[0], self._own_throttle)
         self._weight = self._thrust_to_land(contract)
-        self._msp = msp = Msp(self._open_wire(self._address))
-        variant = msp.request(FC_VARIANT)[:4]
-        if variant != b"BTFL":
-            raise UserError(f"{self._address}: the flight controller is {variant.decode(errors='replace')}, not BTFL")
-        if not struct.unpack("<I", msp.request(FEATURES)[:4])[0] & _RX_MSP_FEATURE:
-            raise UserError("the flight controller listens to another receiver; on its command line: feature RX_MSP")
-        self._boxes = tuple(msp.request(BOX_IDS))
-        self._map = tuple(msp.request(RX_MAP)[:4])
-        self._least = struct.unpack_from("<H", msp.request(RX_CONFIG), 5)[0]  # µs at which throttle begins
-        self._arm, self._angle = find_switches(msp.request(MODE_RANGES))
-        self._rates = self._full_rates(contract, msp.request(RC_TUNING), msp.request(RC_DEADBAND))
+        self._msp = Msp(self._open_wire(self._address))
+        try:
+            self._learn(contract, self._msp)
+        except BaseException:
+            self.close()
+            raise
 
     def prepare(self) -> list[str]:
         """Make the failsafe land the vehicle, keep its switches as they are, save that, and read it back."""
@@ -163,6 +158,19 @@ class BetaflightLink(Link):
         if self._msp is not None:
             self._msp.close()
             self._msp = None
+
+    def _learn(self, contract: Contract, msp: Msp) -> None:
+        """Ask how the vehicle is set up; refuse one that sticks would not fly as the policy means."""
+        variant = msp.request(FC_VARIANT)[:4]
+        if variant != b"BTFL":
+            raise UserError(f"{self._address}: the flight controller is {variant.decode(errors='replace')}, not BTFL")
+        if not struct.unpack("<I", msp.request(FEATURES)[:4])[0] & _RX_MSP_FEATURE:
+            raise UserError("the flight controller listens to another receiver; on its command line: feature RX_MSP")
+        self._boxes = tuple(msp.request(BOX_IDS))
+        self._map = tuple(msp.request(RX_MAP)[:4])
+        self._least = struct.unpack_from("<H", msp.request(RX_CONFIG), 5)[0]  # µs at which throttle begins
+        self._arm, self._angle = find_switches(msp.request(MODE_RANGES))
+        self._rates = self._full_rates(contract, msp.request(RC_TUNING), msp.request(RC_DEADBAND))
 
     def _next_switch(self, order: Order) -> bool | None:
         """Where the arm switch shall be; None: say nothing."""

@@ -20,6 +20,7 @@ from ..errors import UserError
 
 LONGEST = 255
 _PREFIX = b"$M"
+_ATTEMPTS = 4
 
 
 class Wire(Protocol):
@@ -60,11 +61,20 @@ class Msp:
         return [(command, payload) for kind, command, payload in answers if kind == b">"]
 
     def request(self, command: int, payload: bytes = b"", timeout: float = 2.0) -> bytes:
-        """The answer to one message; UserError where the vehicle refuses it or says nothing. Waits."""
-        self.send(command, payload)
-        until = time.monotonic() + timeout
-        while time.monotonic() < until:
-            self._buffer += self._wire.read()
+        """The answer to one message; UserError where the vehicle refuses it or says nothing. Waits.
+
+        A message that gets no answer may have been lost and is sent again, up to `_ATTEMPTS` times in all: to ask or to
+        set the same twice does no harm, and a vehicle answers in order, so that nothing asked for later is mistaken.
+        """
+        start, sent = time.monotonic(), 0
+        while (passed := time.monotonic() - start) < timeout:
+            try:
+                if passed >= sent * timeout / _ATTEMPTS:
+                    self.send(command, payload)
+                    sent += 1
+                self._buffer += self._wire.read()
+            except LostConnection as error:
+                raise UserError(f"the flight controller is gone: {error}") from error
             answers, self._buffer = parse(self._buffer)
             for kind, answered, content in answers:
                 if answered == command and kind == b"!":

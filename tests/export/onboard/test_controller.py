@@ -1,6 +1,7 @@
 """The controller's loop: real time, a policy that hangs, raises, is late or answers nonsense, and what is written."""
 
 import csv
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
@@ -26,13 +27,20 @@ from robo_ppo_onboard.vehicle import Order, Sample, Setpoint, Status
 
 from .flights import CALM
 
-PERIOD = 0.02
+PERIOD, SLOW = 0.02, 0.2
 MEASURED = CALM | {"ranges": (3.0,) * 24}
 
 
 @pytest.fixture(scope="module")
 def policy() -> Policy:
     return Policy(read_bundle(find_bundle("uav_nav")))
+
+
+@pytest.fixture(scope="module")
+def slow(policy: Policy) -> Policy:
+    """The same at 5 Hz: the host of a shared machine takes its processors away for up to 0.15 s."""
+    bundle = read_bundle(find_bundle("uav_nav"))
+    return Policy(dataclasses.replace(bundle, contract=dataclasses.replace(bundle.contract, control_period=SLOW)))
 
 
 class Vehicle(SimulatedLink):
@@ -104,13 +112,10 @@ def spoilt(policy: Policy, when: int, how: Callable[[], Any]) -> Any:
     return infer
 
 
-def patient(policy: Policy, **limits: Any) -> Limits:
-    """Limits that forgive a machine that is busy with other tests."""
-    return Limits.of(policy.contract, {"max_overrun": 50.0, "max_age_s": 1.0, "max_missed_deadlines": 25} | limits)
-
-
 def test_a_setpoint_leaves_at_every_period(policy: Policy) -> None:
-    vehicle, _, seen = fly(policy, ticks=30, limits=patient(policy))
+    # A machine that is busy with other tests is late at times.
+    forgiving = {"max_overrun": 50.0, "max_age_s": {"default": 1.0}, "max_missed_deadlines": 25}
+    vehicle, _, seen = fly(policy, ticks=30, limits=Limits.of(policy.contract, forgiving))
     times = np.diff([moment for moment, _ in vehicle.told])
     assert len(vehicle.told) == 30
     # Not a bar for the machine that runs the tests, only that time is the contract's.
@@ -132,11 +137,10 @@ def test_in_lockstep_it_is_what_a_fleet_flies(policy: Policy) -> None:
     assert fleet.interventions() == {}
 
 
-def test_a_policy_that_hangs_is_left_within_two_control_periods(policy: Policy) -> None:
+def test_a_policy_that_hangs_is_left_within_two_control_periods(slow: Policy) -> None:
     release = threading.Event()
     try:
-        limits = patient(policy, max_missed_deadlines=1)
-        vehicle, controller, seen = fly(policy, spoilt(policy, 10, release.wait), limits=limits)
+        vehicle, controller, seen = fly(slow, spoilt(slow, 5, release.wait), ticks=12)
     finally:
         release.set()
     change = controller.supervisor.changes[0]
@@ -145,7 +149,7 @@ def test_a_policy_that_hangs_is_left_within_two_control_periods(policy: Policy) 
     assert [tick.state for tick in seen[first : first + 2]] == [State.POLICY, State.HOVER]
     assert vehicle.told[first][1] == vehicle.told[first - 1][1], "for one period, the last command"
     # The vehicle was told something in every period, all the same.
-    assert np.median(np.diff([moment for moment, _ in vehicle.told])) == pytest.approx(PERIOD, rel=0.2)
+    assert np.median(np.diff([moment for moment, _ in vehicle.told])) == pytest.approx(SLOW, rel=0.2)
 
 
 def raise_an_error() -> None:
@@ -153,13 +157,12 @@ def raise_an_error() -> None:
 
 
 def sleep_too_long() -> None:
-    time.sleep(0.03)
+    time.sleep(1.5 * SLOW)
 
 
 @pytest.mark.parametrize(("how", "code"), [(raise_an_error, "policy_failed"), (sleep_too_long, "deadline")])
-def test_a_policy_that_raises_or_is_late_is_left(policy: Policy, how: Callable[[], Any], code: str) -> None:
-    limits = patient(policy, max_missed_deadlines=1)
-    _, controller, _ = fly(policy, spoilt(policy, 5, how), limits=limits)
+def test_a_policy_that_raises_or_is_late_is_left(slow: Policy, how: Callable[[], Any], code: str) -> None:
+    _, controller, _ = fly(slow, spoilt(slow, 3, how), ticks=10)
     assert controller.supervisor.changes[0].code == code
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +20,9 @@ import numpy as np
 
 from robo_ppo.export.vehicles.betaflight.vehicle import real_time
 from robo_ppo_onboard.bundle import read_bundle
+from robo_ppo_onboard.contract import Contract
 from robo_ppo_onboard.controller import Controller, Tick
+from robo_ppo_onboard.errors import UserError
 from robo_ppo_onboard.links.betaflight import BetaflightLink
 from robo_ppo_onboard.operator import Plan
 from robo_ppo_onboard.runtime import Policy
@@ -36,12 +38,13 @@ PORT = 7711
 
 @dataclass(frozen=True)
 class Flown:
-    """How an episode ended, and how it went."""
+    """How an episode ended, how it went, and how long (s) the machine kept its processors from the flight."""
 
     outcome: str | None
     changes: list[Change]
     path: np.ndarray[Any, np.dtype[np.float64]]
     last: Tick
+    withheld: float
 
     def states(self) -> list[State]:
         return [change.after for change in self.changes]
@@ -107,10 +110,12 @@ class Aloft:
     @contextlib.contextmanager
     def controller(self, infer: Infer | None = None, **limits: float) -> Generator[tuple[Controller, BetaflightLink]]:
         """A controller with an open link, which ends without a word to the vehicle."""
-        link = BetaflightLink(throttle=tuple(self.ready["throttle"]))
         source = MocapSource(port=PORT, measures=self.ready["measures"])
-        with _prioritized(), contextlib.closing(link), contextlib.closing(source):
-            link.open(self.policy.contract)
+        with (
+            _prioritized(),
+            opened_link(self.policy.contract, self.ready["throttle"]) as link,
+            contextlib.closing(source),
+        ):
             source.open(self.policy.contract)
             narrowed = Limits.of(self.policy.contract, limits)
             made = Controller(self.policy, link, [source], operator=Plan(), limits=narrowed, infer=infer)
@@ -131,15 +136,68 @@ class Aloft:
             return tick.state is State.LANDED or bool(self.happened("ended", seen))
 
         with self.controller(launch_height_m=start[2], ramp_s=0.0 if thrown else 0.5) as (controller, _):
-            last = controller.run(stop)
+            with Withheld() as withheld:
+                last = controller.run(stop)
         ended = self.happened("ended", seen)
         path = np.array(ended[0]["path"]) if ended else np.zeros((0, 3))
-        return Flown(ended[0]["outcome"] if ended else None, controller.supervisor.changes, path, last)
+        outcome = ended[0]["outcome"] if ended else None
+        return Flown(outcome, controller.supervisor.changes, path, last, withheld.seconds)
 
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.events.append(json.loads(line))
+
+
+@contextlib.contextmanager
+def opened_link(contract: Contract, throttle: Sequence[float], within: float = 20.0) -> Generator[BetaflightLink]:
+    """An open link to the firmware, which may take seconds to look at its serial ports.
+
+    Its scheduler expects of a task what the task once took; one that its host stopped for 0.1 s waits until the
+    scheduler has forgotten that.
+    """
+    with contextlib.closing(BetaflightLink(throttle=tuple(throttle))) as link:
+        until = time.monotonic() + within
+        while True:
+            try:
+                link.open(contract)
+                break
+            except UserError as error:
+                if "did not answer" not in str(error) or time.monotonic() > until:
+                    raise
+        yield link
+
+
+class Withheld:
+    """How long a machine keeps its processors from this process: a test in real time then shows nothing.
+
+    That is what a hypervisor took from all processors together, or how late a thread woke that only sleeps.
+    """
+
+    def __enter__(self) -> Self:
+        self.seconds, self._stolen, self._ends = 0.0, _stolen(), threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)  # with this thread's priority
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        self._thread.join()
+        self.seconds = max(self.seconds, _stolen() - self._stolen)
+
+    def _watch(self) -> None:
+        before = time.monotonic()
+        while not self._ends.wait(0.005):
+            now = time.monotonic()
+            self.seconds, before = max(self.seconds, now - before - 0.005), now
+
+
+def _stolen() -> float:
+    """Seconds for which a hypervisor has kept a processor from this machine so far; 0 where nobody counts them."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return 0.0
+    return int(stat.read_text().split(maxsplit=9)[8]) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager

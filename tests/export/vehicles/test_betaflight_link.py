@@ -46,13 +46,13 @@ class Board:
 
     def write(self, data: bytes) -> None:
         if not self.is_there:
-            raise LostConnection
+            raise LostConnection("closed by the other end")
         for _, command, payload in parse(data)[0]:
             self._out += message(command, self._answer(command, payload), b">")
 
     def read(self) -> bytes:
         if not self.is_there:
-            raise LostConnection
+            raise LostConnection("closed by the other end")
         data, self._out = self._out, b""
         return data
 
@@ -348,7 +348,7 @@ def test_a_message_goes_whole_or_not_at_all(tries: list[tuple[bytes, int]]) -> N
     assert b"".join(message(command, body) for _, command, body in found) == stream
 
 
-def test_a_refusal_and_a_silence_are_said() -> None:
+def test_a_refusal_and_a_silence_are_said_and_what_was_lost_is_sent_again() -> None:
     class Refuses(Board):
         def write(self, data: bytes) -> None:
             self._out += message(data[4], b"", b"!")
@@ -357,10 +357,23 @@ def test_a_refusal_and_a_silence_are_said() -> None:
         def write(self, data: bytes) -> None:
             return
 
+    class Lossy(Board):
+        is_heard = False
+
+        def write(self, data: bytes) -> None:
+            if self.is_heard:
+                super().write(data)
+            self.is_heard = True
+
     with pytest.raises(UserError, match="refuses MSP command 2"):
         Msp(Refuses()).request(2)
     with pytest.raises(UserError, match="did not answer"):
         Msp(Silent()).request(2, timeout=0.02)
+    assert Msp(Lossy()).request(betaflight.FC_VARIANT) == b"BTFL", "sent again"
+    gone = Board()
+    gone.is_there = False
+    with pytest.raises(UserError, match=r"is gone.*closed by the other end"):
+        Msp(gone).request(2)
 
 
 @given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=60)), max_size=6), st.binary(max_size=20), st.data())
