@@ -46,10 +46,12 @@ def main(arguments: list[str]) -> None:
 def refined(reward: str, llm: str, others: list[str]) -> dict[str, Any]:
     """One run of `refine.py`, and what it came to."""
     task = reward.partition("_poor_")[0]
+    given = next((other.removeprefix("runs=") for other in others if other.startswith("runs=")), "runs")
+    runs = Path(given) / reward  # its own, so that several rewards can be refined at once
+    others = [*(other for other in others if not other.startswith("runs=")), f"runs={runs}"]
     command = [sys.executable, "refine.py", f"task={task}", f"reward={reward}", f"llm={llm}", *others]
     if llm == "replay":
         command.append(f"llm.folder={ANSWERS / reward}")
-    runs = next((Path(o.removeprefix("runs=")) for o in others if o.startswith("runs=")), Path("runs"))
     before = set(folders(runs, task))
     began = time.monotonic()
     subprocess.run(command, cwd=ROOT, check=True)
