@@ -35,10 +35,11 @@ def main(arguments: list[str]) -> None:
     rewards = [a for a in arguments if "=" not in a] or list(REWARDS)
     where = machine()
     path = RESULTS / file_name("refine", where)
-    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    results["machine"] = where
     for reward in rewards:
-        results.setdefault(llm, {})[reward] = refined(reward, llm, others)
+        found = refined(reward, llm, others)
+        results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        results["machine"] = where
+        results.setdefault(llm, {})[reward] = found
         path.write_text(json.dumps(results, indent=2) + "\n")
         print(table(results), flush=True)
 
